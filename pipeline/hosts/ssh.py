@@ -1,0 +1,44 @@
+"""SSH by paramiko: one connection, one session, in this process."""
+
+import logging
+import shlex
+from collections.abc import Sequence
+
+from pipeline.errors import HostError
+from pipeline.hosts.session import Session
+from pipeline.model.hosts import Login, check_host_name, check_user_name
+from pipeline.model.parameters import Parameters
+
+__all__ = ["address", "open_session"]
+
+
+def open_session(host: str, command: Sequence[str], login: Login, parameters: Parameters) -> Session:
+    """
+    Log in to `host` and start `command` there.
+
+    Login values win over ssh_config; a jump host gets its user, port and key from ssh_config only.
+
+    Raises:
+        HostNameError: If host or user cannot be one; nothing has been started.
+        HostError: The verdict, after at most `connect_timeout` per address, `banner_timeout` and `login_timeout`
+            for each sshd on the way.
+    """
+    check_host_name(host)
+    if login.user is not None:
+        check_user_name(login.user)
+    # Its errors reach the user as our verdicts; its tracebacks would reach stderr by logging's handler of last resort.
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    from pipeline.hosts.ssh_session import start_session  # paramiko: 150 ms
+
+    return start_session(host, shlex.join(command), login, parameters)
+
+
+def address(host: str, login: Login) -> str:
+    """Return `address:port` of the sshd that a name leads to; the name itself if ssh_config cannot say."""
+    from pipeline.hosts.routes import find_route
+
+    try:
+        route = find_route(host, login)
+    except HostError:
+        return host
+    return f"{route.address}:{route.port}"

@@ -1,0 +1,1 @@
+"""The frozen vocabulary: jobs, states, results, hosts and the parameters of a run."""

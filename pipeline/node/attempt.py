@@ -1,0 +1,248 @@
+"""One attempt of a job on this host: started, its output read, ended, reported."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+import time
+from typing import Any, Iterator
+
+from pipeline.errors import FrameError
+from pipeline.formats.frames import FrameReader
+from pipeline.node import CHANNEL
+from pipeline.node.arguments import ARGUMENTS_FILE, fits_argv, write_arguments
+from pipeline.node.processes import tree_of_job
+
+__all__ = ["MARK", "Attempt", "Refused"]
+
+MARK = "PIPELINE_ATTEMPT"  # environment variable that tells whose a stray process is
+
+_READ_BYTES = 64 << 10
+_TAIL_BYTES = 4 << 10
+_MAX_OUTPUTS_BYTES = 16 << 20
+
+
+class Refused(Exception):
+    """The attempt cannot be started; the message says why."""
+
+
+class Attempt:
+    """
+    A running attempt.
+
+    Attributes:
+        pid: Leader of the job's own session and process group.
+        pipes: Kind of output (out, err, log) by file descriptor, as long as it is open.
+    """
+
+    def __init__(self, header: dict[str, Any], task: dict[str, Any], mark: str, directory: str, python: str) -> None:
+        """
+        Describe an attempt without starting it.
+
+        Args:
+            header: Of the run frame: job, attempt, script, timeout_s.
+            task: Its payload: words, arguments, cwd, environment (whole), outputs.
+            mark: Unique to this attempt in the agent's life.
+            directory: The agent's private one.
+            python: What a leading `python` stands for.
+        """
+        self.job: int = header["job"]
+        self.number: int = header["attempt"]
+        self._timeout_s: float | None = header.get("timeout_s")
+        self.is_script: bool = header["script"]
+        self.task = task
+        self.mark = mark
+        self.pipes: dict[int, str] = {}
+        self.pid = 0
+        self.started_s = 0.0
+        self.ended_s: float | None = None
+        self.status = 0
+        self.usage: Any = None
+        self.verdict = ""  # timeout or cancelled, if it was ended by us
+        self.outputs = b"{}"
+        self.error = b""
+        self.left_behind = 0
+        self._tails = {"out": b"", "err": b""}
+        self._records = FrameReader(_MAX_OUTPUTS_BYTES)
+        self._arguments_path = os.path.join(directory, f"arguments-{self.job}-{self.number}")
+        self._python = python
+
+    @property
+    def deadline_s(self) -> float:
+        """When its time is up, in monotonic seconds."""
+        return self.started_s + self._timeout_s if self._timeout_s else float("inf")
+
+    def start(self) -> None:
+        """
+        Start the process in a session of its own, never through a shell.
+
+        Raises:
+            Refused: If it cannot be started; nothing is left behind.
+        """
+        ours, theirs = socket.socketpair() if self.is_script else (None, None)
+        try:
+            environment = {**self.task["environment"], MARK: self.mark}
+            words = self._words(environment, theirs.fileno() if theirs else -1)
+            self.started_s = time.monotonic()
+            process = self._spawn(words, environment, () if theirs is None else (theirs.fileno(),))
+        except (Refused, OSError, ValueError) as error:
+            if ours:
+                ours.close()
+            self.forget()
+            raise error if isinstance(error, Refused) else Refused(_why_not_started(error, self.task)) from None
+        finally:
+            if theirs:
+                theirs.close()
+        self.pid = process.pid
+        # The agent reaps with wait4 to learn of the resources used: Popen must not wait for it too.
+        process.returncode = 0
+        self._adopt(_detach(process.stdout), "out")
+        self._adopt(_detach(process.stderr), "err")
+        if ours:
+            self._adopt(ours.detach(), "log")
+
+    def read(self, descriptor: int) -> Iterator[tuple[str, bytes]]:
+        """
+        Read what one pipe holds; yields (kind, data) to pass on, and forgets the pipe at its end.
+
+        Raises:
+            FrameError: If the script's channel carries something else than frames; the channel is closed.
+        """
+        kind = self.pipes[descriptor]
+        try:
+            data = os.read(descriptor, _READ_BYTES)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self.close_pipe(descriptor)
+        elif kind == "log":
+            yield from self._read_records(descriptor, data)
+        else:
+            self._tails[kind] = (self._tails[kind] + data)[-_TAIL_BYTES:]
+            yield kind, data
+
+    def close_pipe(self, descriptor: int) -> None:
+        """Close our end of one of its pipes."""
+        del self.pipes[descriptor]
+        os.close(descriptor)
+
+    def processes(self, not_ours: list[int]) -> set[int]:
+        """Return the pids of all that the attempt started and that still lives."""
+        mark = b"%s=%s\0" % (MARK.encode(), self.mark.encode())
+        return tree_of_job(self.pid, mark, not_ours)
+
+    def forget(self) -> None:
+        """Close and remove everything it had in the agent."""
+        for descriptor in list(self.pipes):
+            self.close_pipe(descriptor)
+        if os.path.exists(self._arguments_path):
+            os.unlink(self._arguments_path)
+
+    def result(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return header and payload of the result frame."""
+        assert self.ended_s is not None
+        is_signaled = os.WIFSIGNALED(self.status)
+        returncode = -os.WTERMSIG(self.status) if is_signaled else os.WEXITSTATUS(self.status)
+        missing = [path for path in self.task["outputs"] if not self._exists(path)] if not self.status else []
+        header = {
+            "k": "result",
+            "job": self.job,
+            "attempt": self.number,
+            "state": self.verdict or ("SIGNALED" if is_signaled else "FAILED" if returncode or missing else "OK"),
+            "returncode": returncode,
+            "duration_s": round(self.ended_s - self.started_s, 6),
+            "max_rss_bytes": self.usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            "user_s": round(self.usage.ru_utime, 6),
+            "system_s": round(self.usage.ru_stime, 6),
+            "missing": missing,
+            "left_behind": self.left_behind,
+        }
+        tails = {kind: tail.decode("utf-8", "surrogateescape") for kind, tail in self._tails.items()}
+        told = {"outputs": self.outputs.decode("ascii", "replace"), "error": self.error.decode("utf-8", "replace")}
+        return header, {**told, "stdout_tail": tails["out"], "stderr_tail": tails["err"]}
+
+    def _words(self, environment: dict[str, str], channel: int) -> list[str]:
+        """Return argv, with the channel's address and the arguments in their place."""
+        command: list[str] = list(self.task["words"])
+        is_python = self.is_script and command[0] == "python"
+        if is_python:
+            command[0] = self._python
+            self._check_script(command)
+        arguments = [word if isinstance(word, str) else str(word) for word in self.task["arguments"]]
+        words = [*command, CHANNEL, str(channel), *arguments] if self.is_script else [*command, *arguments]
+        can_use_file = is_python and len(command) > 1 and not command[1].startswith("-")
+        if can_use_file and (arguments != self.task["arguments"] or not fits_argv(words)):
+            write_arguments(self._arguments_path, words[2:], self.task["arguments"])
+            environment[ARGUMENTS_FILE] = self._arguments_path
+            if not fits_argv(words):
+                words = [command[0], sys.modules["pipeline.node.arguments"].__file__ or "", command[1]]
+        return words
+
+    def _check_script(self, command: list[str]) -> None:
+        """Python would say it too, but on several lines and with exit status 2."""
+        if len(command) < 2 or command[1].startswith("-"):
+            return
+        path = os.path.join(self.task["cwd"] or "", command[1])
+        if not os.path.exists(path):
+            raise Refused(f"no node script {command[1]!r} there; is its directory visible on the host?")
+        if not os.access(path, os.R_OK):
+            raise Refused(f"node script {command[1]!r} is not readable there")
+
+    def _spawn(self, words: list[str], environment: dict[str, str], keep: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.task["cwd"],
+            env=environment,
+            pass_fds=keep,
+            start_new_session=True,
+        )
+
+    def _adopt(self, descriptor: int, kind: str) -> None:
+        os.set_blocking(descriptor, False)
+        self.pipes[descriptor] = kind
+
+    def _read_records(self, descriptor: int, data: bytes) -> Iterator[tuple[str, bytes]]:
+        try:
+            for header, payload in self._records.feed(data):
+                if header["k"] == "log":
+                    yield "log", payload
+                elif header["k"] == "outputs":
+                    self.outputs = payload
+                elif header["k"] == "error":
+                    self.error = payload
+        except FrameError:
+            self.close_pipe(descriptor)
+            raise
+
+    def _exists(self, path: str) -> bool:
+        return os.path.exists(os.path.join(self.task["cwd"] or "", path))
+
+
+def _why_not_started(error: OSError | ValueError, task: dict[str, Any]) -> str:
+    program, cwd = task["words"][0], task["cwd"]
+    if isinstance(error, ValueError):  # subprocess: embedded null byte
+        return f"cannot start {program!r}: {error}; only node scripts started with `python` take such arguments"
+    if cwd and not os.path.isdir(cwd):
+        return f"no working directory {cwd!r} there"
+    if isinstance(error, FileNotFoundError):
+        return f"no program {program!r} there"
+    if isinstance(error, PermissionError):
+        return f"no permission to run {program!r} there"
+    if error.errno == errno.E2BIG:
+        return f"arguments of {program!r} are longer than the host takes; put them into a file or use a node script"
+    return f"cannot start {program!r} there: {error.strerror}"
+
+
+def _detach(pipe: Any) -> int:
+    """Take the descriptor out of a buffered pipe, which then no longer closes it."""
+    descriptor = os.dup(pipe.fileno())
+    pipe.close()
+    return descriptor

@@ -1,0 +1,199 @@
+"""All attempts running on this host: started, watched, settled, ended."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from typing import Any
+
+from pipeline.errors import FrameError
+from pipeline.formats.frames import Header
+from pipeline.node.attempt import Attempt, Refused
+from pipeline.node.ending import Ending
+from pipeline.node.outbox import Outbox
+from pipeline.node.processes import orphans
+
+__all__ = ["Attempts"]
+
+
+class Attempts:
+    """The attempts of one agent; what happens to them goes to the outbox."""
+
+    def __init__(
+        self, selector: selectors.BaseSelector, outbox: Outbox, directory: str, setup: dict[str, Any], incarnation: str
+    ) -> None:
+        """Share the agent's selector and outbox; see `Agent` for the rest."""
+        self._selector = selector
+        self._outbox = outbox
+        self._directory = directory
+        self._setup = setup
+        self._incarnation = incarnation
+        self._by_pid: dict[int, Attempt] = {}
+        self._endings: dict[int, Ending] = {}  # by pid of the attempt
+        self._is_paused = False
+
+    def __bool__(self) -> bool:
+        """Some attempt has not been reported yet."""
+        return bool(self._by_pid)
+
+    def run(self, header: Header, task: dict[str, Any]) -> None:
+        """Start an attempt, or report that it was refused; one that runs already is left alone."""
+        if self._find(header["job"], header["attempt"]):
+            return
+        task["environment"] = self._with_own({**self._setup["environment"], **task["environment"]}, header)
+        mark = f"{self._incarnation}.{header['job']}.{header['attempt']}"
+        attempt = Attempt(header, task, mark, self._directory, self._setup["python"])
+        try:
+            attempt.start()
+        except Refused as refusal:
+            self.refuse(header, str(refusal))
+            return
+        self._by_pid[attempt.pid] = attempt
+        self._outbox.say({"k": "start", "job": attempt.job, "attempt": attempt.number, "pid": attempt.pid})
+        if not self._is_paused:
+            self._watch(attempt)
+
+    def refuse(self, header: Header, reason: str) -> None:
+        """Report an attempt that was never started."""
+        result = {"k": "result", "job": header["job"], "attempt": header["attempt"], "state": "REFUSED"}
+        self._outbox.say({**result, "message": reason}, {})
+
+    def cancel(self, job: int, number: int) -> None:
+        """End one attempt, if it runs."""
+        attempt = self._find(job, number)
+        if attempt:
+            self._end(attempt, "CANCELLED")
+
+    def cancel_all(self, grace_s: float) -> None:
+        """End all; those that are being ended already get no more than this grace."""
+        for attempt in list(self._by_pid.values()):
+            self._end(attempt, "CANCELLED")
+        for ending in self._endings.values():
+            ending.hurry(grace_s, time.monotonic())
+
+    def reap(self) -> None:
+        """Take note of the children that have ended, also of those a job left to us."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            attempt = self._by_pid.get(pid)
+            if attempt:
+                attempt.ended_s, attempt.status, attempt.usage = time.monotonic(), status, usage
+                self._settle(attempt)
+
+    def keep_time(self, now_s: float) -> None:
+        """End what is over its time; go on with what is being ended."""
+        for attempt in list(self._by_pid.values()):
+            if attempt.ended_s is None and attempt.deadline_s <= now_s:
+                self._end(attempt, "TIMEOUT")
+        for pid, ending in list(self._endings.items()):
+            ending.step(now_s)
+            if ending.is_over:
+                self._settle(self._by_pid[pid])
+
+    def next_deadline_s(self, now_s: float) -> float:
+        """Return when `keep_time` is needed next."""
+        if self._endings:
+            return now_s + 0.01
+        return min((a.deadline_s for a in self._by_pid.values()), default=float("inf"))
+
+    def pause(self, is_paused: bool) -> None:
+        """Stop or resume reading what jobs write; while paused they block, and nothing is lost."""
+        if is_paused != self._is_paused:
+            self._is_paused = is_paused
+            for attempt in self._by_pid.values():
+                self._unwatch(list(attempt.pipes)) if is_paused else self._watch(attempt)
+
+    def _find(self, job: int, number: int) -> Attempt | None:
+        return next((a for a in self._by_pid.values() if (a.job, a.number) == (job, number)), None)
+
+    def _with_own(self, environment: dict[str, str], header: Header) -> dict[str, str]:
+        """Add what the job needs to know; a node script finds our package before any other of that name."""
+        environment.update({"PIPELINE_HOST": self._setup["host"], "PIPELINE_JOB_ID": str(header["job"])})
+        if header["script"]:
+            paths = (self._directory, environment.get("PYTHONPATH"))
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        return environment
+
+    def _watch(self, attempt: Attempt) -> None:
+        for descriptor in attempt.pipes:
+            self._selector.register(
+                descriptor, selectors.EVENT_READ, lambda descriptor: self._on_output(attempt, descriptor)
+            )
+
+    def _unwatch(self, descriptors: list[int]) -> None:
+        for descriptor in descriptors:
+            if descriptor in self._selector.get_map():
+                self._selector.unregister(descriptor)
+
+    def _on_output(self, attempt: Attempt, descriptor: int) -> None:
+        if descriptor in attempt.pipes:  # else it was closed by another event of the same round
+            self._read(attempt, descriptor)
+            if descriptor not in attempt.pipes:
+                self._settle(attempt)
+
+    def _read(self, attempt: Attempt, descriptor: int) -> bool:
+        """Pass on what one pipe holds; False when it holds nothing now or is closed."""
+        got = False
+        try:
+            for kind, data in attempt.read(descriptor):
+                self._outbox.gather(attempt.job, attempt.number, kind, data)
+                got = True
+        except FrameError as error:
+            note = f"agent: log channel closed, it carried something else than log records: {error}\n"
+            self._outbox.gather(attempt.job, attempt.number, "err", note.encode())
+        if descriptor not in attempt.pipes:
+            self._unwatch([descriptor])
+        return got and descriptor in attempt.pipes
+
+    def _settle(self, attempt: Attempt) -> None:
+        """Report an attempt whose leader has ended, once all that it started has gone."""
+        ending = self._endings.get(attempt.pid)
+        if attempt.ended_s is None or (ending and not ending.is_over):
+            return
+        # Output at its end, no stray child, no process group: nothing can be left. Only else is /proc searched.
+        strays = orphans(self._by_pid)
+        if not ending and (attempt.pipes or strays or strays is None or _group_exists(attempt.pid)):
+            left = self._processes_of(attempt)
+            if left:
+                attempt.left_behind = len(left)
+                self._end(attempt, "")
+                return
+        self._report(attempt)
+
+    def _report(self, attempt: Attempt) -> None:
+        for descriptor in list(attempt.pipes):
+            while self._read(attempt, descriptor):
+                pass
+        self._unwatch(list(attempt.pipes))
+        del self._by_pid[attempt.pid]
+        ending = self._endings.pop(attempt.pid, None)
+        header, payload = attempt.result()
+        header["survivors"] = sorted(ending.survivors) if ending else []
+        attempt.forget()
+        self._outbox.say(header, payload)
+
+    def _processes_of(self, attempt: Attempt) -> set[int]:
+        return attempt.processes([pid for pid in self._by_pid if pid != attempt.pid])
+
+    def _end(self, attempt: Attempt, verdict: str) -> None:
+        if attempt.pid not in self._endings:
+            attempt.verdict = verdict
+            self._endings[attempt.pid] = Ending(
+                lambda: self._processes_of(attempt), self._setup["kill_grace"], time.monotonic()
+            )
+
+
+def _group_exists(pgrp: int) -> bool:
+    try:
+        os.killpg(pgrp, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,126 @@
+"""
+Process trees on this host: who descends from whom, and ending all of them.
+
+Linux: /proc and `prctl(2)`. Elsewhere only a job's process group is known and ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from typing import Iterable, NamedTuple
+
+__all__ = ["Process", "become_subreaper", "descendants", "end_processes", "orphans", "snapshot", "tree_of_job"]
+
+_PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
+
+
+class Process(NamedTuple):
+    """One line of /proc/PID/stat, as far as it tells who belongs to whom."""
+
+    pid: int
+    ppid: int
+    pgrp: int
+    session: int
+
+
+def become_subreaper() -> bool:
+    """Make orphaned descendants children of this process, so that none escapes; False where the system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        import ctypes
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        return bool(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def snapshot() -> dict[int, Process]:
+    """Return every living process (zombies left out) by pid."""
+    processes = (_read_stat(int(name)) for name in _proc_names() if name.isdigit())
+    return {process.pid: process for process in processes if process}
+
+
+def descendants(of: Iterable[int], processes: dict[int, Process]) -> set[int]:
+    """Return the pids below `of`, without `of` itself."""
+    children: dict[int, list[int]] = {}
+    for process in processes.values():
+        children.setdefault(process.ppid, []).append(process.pid)
+    roots = set(of)
+    found: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        new = [pid for pid in children.get(waiting.pop(), ()) if pid not in found and pid not in roots]
+        found.update(new)
+        waiting += new
+    return found
+
+
+def tree_of_job(leader: int, mark: bytes, not_ours: Iterable[int]) -> set[int]:
+    """
+    Return the living processes of one job.
+
+    Args:
+        leader: The pid the job was started as; also its process group and session.
+        mark: What its environment holds and no other job's does; finds those that forked twice and called setsid.
+        not_ours: Children of this process that are leaders of other jobs.
+    """
+    processes = snapshot()
+    here = os.getpid()
+    others = set(not_ours)
+    roots = {p.pid for p in processes.values() if leader in (p.pid, p.pgrp, p.session)}
+    strays = [p.pid for p in processes.values() if p.ppid == here and p.pid not in roots and p.pid not in others]
+    roots.update(pid for pid in strays if mark in _read_bytes(f"/proc/{pid}/environ"))
+    roots.discard(here)
+    return roots | descendants(roots, processes)
+
+
+def orphans(known: Iterable[int]) -> set[int] | None:
+    """Return children of this process that are not in `known`; None where the kernel has no such list."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as listing:
+            return {int(pid) for pid in listing.read().split()} - set(known)
+    except OSError:
+        return None
+
+
+def end_processes(pids: Iterable[int], signum: int) -> None:
+    """Send a signal to each; before KILL all are stopped, so that none forks again in the meantime."""
+    targets = list(pids)
+    if signum == signal.SIGKILL:
+        for pid in targets:
+            _send(pid, signal.SIGSTOP)
+    for pid in targets:
+        _send(pid, signum)
+
+
+def _send(pid: int, signum: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signum)
+
+
+def _proc_names() -> list[str]:
+    try:
+        return os.listdir("/proc")
+    except OSError:
+        return []
+
+
+def _read_stat(pid: int) -> Process | None:
+    # The command name stands in brackets and may itself hold brackets and blanks: cut behind the last one.
+    fields = _read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    if len(fields) < 4 or fields[0] in (b"Z", b"X"):
+        return None
+    return Process(pid, int(fields[1]), int(fields[2]), int(fields[3]))
+
+
+def _read_bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""

@@ -1,0 +1,134 @@
+"""`Node`: what a node script derives from. It logs, and sets outputs, as if it ran on the master."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+import traceback
+from typing import Any
+
+from pipeline.formats.frames import encode_message
+from pipeline.node import CHANNEL
+from pipeline.node.arguments import ARGUMENTS_FILE, read_arguments
+
+__all__ = ["Node"]
+
+
+class Node:
+    """
+    Base class of node scripts.
+
+    Attributes:
+        logger: `node.<host>.<class>`; its records appear in the master's log.
+        outputs: JSON values for the master; they arrive whatever `run` returns.
+    """
+
+    def __init__(self, loghost: str = "", logport: str | int = "") -> None:
+        """Log to the agent (`channel`), to the master's TCP log server, or by hand (neither given) to stderr."""
+        self.loghost = str(loghost)
+        self.logport = str(logport)
+        self.outputs: dict[str, Any] = {}
+        host = os.environ.get("PIPELINE_HOST") or socket.gethostname().partition(".")[0]
+        self.logger = logging.getLogger(f"node.{host}.{type(self).__name__}")
+
+    def run(self, *args: Any) -> int | None:
+        """Do the work of one job and return its exit code; None counts as 0."""
+        raise NotImplementedError(f"{type(self).__name__} defines no run(self, *args)")
+
+    def run_with_logging(self, *args: Any) -> int:
+        """Call `run`, with its log records and outputs going to the master, and return the exit code."""
+        handler, channel = self._open_log()
+        self.logger.addHandler(handler)
+        self.logger.setLevel(logging.DEBUG)
+        self.logger.propagate = False
+        if channel and hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(line_buffering=True)  # a pipe is block buffered: lines would arrive at the end
+        try:
+            try:
+                status = self._run_logged(args, channel)
+            finally:  # also when the script calls sys.exit
+                are_sent = self._send_outputs(channel)
+            return status if are_sent else (status or 1)
+        finally:
+            self.logger.removeHandler(handler)
+            handler.close()
+
+    @classmethod
+    def main(cls) -> int:
+        """Run the script with its arguments, typed as the master gave them: `sys.exit(Cls.main())`."""
+        words = sys.argv[1:]
+        if CHANNEL not in words:
+            return cls().run_with_logging(*words)
+        at = words.index(CHANNEL)  # words of the job's command may stand before it
+        return cls(*words[at : at + 2]).run_with_logging(*_typed_arguments(words[at + 2 :]))
+
+    def _run_logged(self, args: Any, channel: socket.socket | None) -> int:
+        try:
+            status = self.run(*args)
+        except Exception as error:  # whatever a user's script raises fails its job, told on the master
+            what = f"{type(error).__name__}: {error}"
+            self.logger.error("%s", what, exc_info=True)
+            if channel:
+                channel.sendall(encode_message({"k": "error"}, what.encode("utf-8", "backslashreplace")[:4096]))
+            return 1
+        return 0 if status is None else status
+
+    def _send_outputs(self, channel: socket.socket | None) -> bool:
+        if not self.outputs or channel is None:
+            return True
+        try:
+            channel.sendall(encode_message({"k": "outputs"}, json.dumps(self.outputs).encode()))
+        except (TypeError, ValueError) as error:
+            self.logger.error("outputs: %s; expected JSON values", error)
+            return False
+        return True
+
+    def _open_log(self) -> tuple[logging.Handler, socket.socket | None]:
+        if self.loghost == CHANNEL and self.logport.isdigit():
+            channel = socket.socket(fileno=int(self.logport))
+            channel.set_inheritable(False)
+            return _ChannelHandler(channel), channel
+        if self.loghost and self.logport.isdigit() and int(self.logport) > 0:
+            # The client needs pyzmq, which a host need not have: it lives with the log server, not in this room.
+            import pipeline
+
+            return pipeline.LogClient(self.loghost, int(self.logport)), None
+        by_hand = logging.StreamHandler(sys.stderr)
+        layout = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+        by_hand.setFormatter(logging.Formatter(layout, "%Y-%m-%d %H:%M:%S"))
+        return by_hand, None
+
+
+class _ChannelHandler(logging.Handler):
+    """Sends records to the agent; blocks while the agent has its hands full, so that nothing is dropped."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._channel.sendall(encode_message({"k": "log"}, encode_record(record)))
+        except Exception:  # noqa: BLE001  # logging's own convention: a record never ends the program that logs
+            self.handleError(record)
+
+    def close(self) -> None:
+        self._channel.close()
+        super().close()
+
+
+def encode_record(record: logging.LogRecord) -> bytes:
+    """Return a log record as JSON: t seconds since 1970, l level, n logger, m message, x traceback."""
+    fields = {"t": record.created, "l": record.levelno, "n": record.name, "m": record.getMessage()}
+    if record.exc_info:
+        fields["x"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+    return json.dumps(fields).encode("ascii")
+
+
+def _typed_arguments(words: list[str]) -> list[Any]:
+    """Arguments that are not all text travel in a file of the agent's (see `node/arguments.py`)."""
+    path = os.environ.pop(ARGUMENTS_FILE, None)
+    return words if path is None else list(read_arguments(path)["arguments"])

@@ -1,0 +1,1 @@
+"""What a user writes against: recipes, fields, configuration, tasks."""

@@ -1,0 +1,162 @@
+"""A run as the recipes of one process share it: configuration, job directory, store, and the dispatcher once needed."""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ConfigError
+from pipeline.recipe.config import Config
+from pipeline.run.dispatcher import Dispatcher
+from pipeline.run.events import Event
+from pipeline.run.reach import Reach
+from pipeline.run.store import RunStore
+
+__all__ = ["ActiveRun", "check_job_name", "reach_of", "start_time_now"]
+
+if TYPE_CHECKING:
+    from pipeline.run.log_gate import LogGate
+
+log = logging.getLogger(__name__)
+
+_MAX_JOB_NAME = 200
+_GRACE_S = 5.0
+_HURRY_S = 1.0
+
+
+class ActiveRun:
+    """
+    One start of a top-level recipe.
+
+    Attributes:
+        job_directory: Everything the run leaves is below it.
+        steps: Numbers the run's `_schedule_jobs` from 1.
+        log_environment: What jobs are told of the log server's TCP gate.
+    """
+
+    def __init__(self, config: Config, start_time: str, *, is_dry: bool, watch: Callable[[Event], None]) -> None:
+        """Touch nothing yet; `watch` is told what happens to jobs and hosts."""
+        self.config = config
+        self.is_dry = is_dry
+        self.steps = count(1)
+        self.log_environment: dict[str, str] = {}
+        self.job_directory = Path(config.layout.job_directory)
+        self.log_directory = self.job_directory / "logs" / start_time
+        self._watch = watch
+        self._store: RunStore | None = None
+        self._dispatcher: Dispatcher | None = None
+
+    def open(self, recipe: str, job_name: str, start_time: str, command_line: Sequence[str]) -> Path:
+        """
+        Make the job directory, take its lock and begin the run in the store; returns the log file's path.
+
+        Raises:
+            ConfigError: If a directory cannot be made.
+            UsageError: If another master works in this job directory.
+            StoreError: If the run store cannot be written.
+        """
+        log_file = Path(self.config.logging.log_file)
+        for directory in (self.log_directory, log_file.parent):
+            _make_directory(directory)
+        self._store = RunStore.open(self.job_directory / "run.sqlite")
+        self._store.begin_run(recipe, job_name, start_time, command_line, self.log_directory)
+        return log_file
+
+    @cached_property
+    def reach(self) -> Reach:
+        """How hosts are reached, as configured."""
+        return reach_of(self.config)
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """The run's dispatcher, started when first asked for."""
+        if self._dispatcher is None:
+            assert self._store, "a dry run starts no jobs"
+            captured = self.config.logging
+            levels = {"out": captured.job_stdout_level, "err": captured.job_stderr_level}
+            self._dispatcher = Dispatcher(
+                self.reach,
+                self._store,
+                log_directory=self.log_directory,
+                log_levels=levels,
+                log_gate=self._open_log_gate(),
+                watch=self._watch,
+            )
+        return self._dispatcher
+
+    def _open_log_gate(self) -> "LogGate | None":
+        """Open the log server to scripts that no agent started, if so configured."""
+        if self.config.remote.log_server != "tcp":
+            return None
+        from pipeline.run.log_gate import LogGate
+
+        gate = LogGate(self.log_directory)
+        self.log_environment = gate.environment
+        log.info("log server: %s; keys: %s", "{}:{}".format(*gate.address), gate.key_path)
+        return gate
+
+    @property
+    def has_lost(self) -> bool:
+        """Some job was lost or could not reach a host."""
+        return self._dispatcher is not None and self._dispatcher.has_lost
+
+    def stop(self) -> list[str]:
+        """End all jobs and agents; returns a line for each host where processes may be left."""
+        if self._dispatcher is None:
+            return []
+        dispatcher = self._dispatcher
+        dispatcher.stop(_GRACE_S)
+        return dispatcher.left_behind
+
+    def hurry(self) -> None:
+        """Shorten a `stop` that is under way; callable from a signal handler."""
+        if self._dispatcher:
+            self._dispatcher.hurry(_HURRY_S)
+
+    def close(self, exit_code: int) -> None:
+        """Write the run's end and let go of the job directory."""
+        if self._store:
+            self._store.end_run(exit_code)
+            self._store.close()
+
+
+def check_job_name(name: str) -> str:
+    """
+    Return a name that can be a directory's.
+
+    Raises:
+        ConfigError: If it is empty, too long, or leads out of the runtime directory.
+    """
+    is_plain = name.isprintable() and "/" not in name and name not in (".", "..") and not name.startswith("-")
+    if not (name and is_plain and len(os.fsencode(name)) <= _MAX_JOB_NAME):
+        raise ConfigError(f"job name {name[:40]!r}: expected 1 to {_MAX_JOB_NAME} printable characters, no '/' in it")
+    return name
+
+
+def reach_of(config: Config) -> Reach:
+    """Return how hosts are reached and what their agents are told, as configured."""
+    keys = ("initscript", "engine_ppath", "engine_lpath")
+    return Reach(
+        method=config.remote.method,
+        ssh_client=config.remote.ssh_client,
+        login=config.login,
+        parameters=config.parameters,
+        python=config.deploy.python,
+        environment={key: value for key in keys if (value := getattr(config.deploy, key))},
+    )
+
+
+def start_time_now() -> str:
+    """Return now as the original wrote it in paths: 2026-11-20T14:14:18."""
+    return datetime.now().strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot make this directory: {error.strerror}; choose another -r") from None

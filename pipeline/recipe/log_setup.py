@@ -1,0 +1,91 @@
+"""Where a run's log lines go: the terminal and the run's log file."""
+
+import logging
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+__all__ = ["LogSetup"]
+
+
+class LogSetup:
+    """
+    Attaches `logging` to the terminal, later also to the run's file; leaving the context takes both away again.
+
+    Attributes:
+        terminal: The handler that writes to standard error.
+    """
+
+    def __init__(self, level: int, format: str, datefmt: str, stream: TextIO | None) -> None:
+        """Show records from `level` on on `stream`, tracebacks only at DEBUG; None shows nothing."""
+        self._formats = format, datefmt
+        self._level = level
+        self.terminal = _TerminalHandler(stream)
+        self.terminal.setLevel(level)
+        self.terminal.setFormatter((logging.Formatter if level <= logging.DEBUG else _OneLine)(*self._formats))
+        self._file: logging.Handler | None = None
+        self._old_level = logging.WARNING
+
+    def __enter__(self) -> Self:
+        """Begin with the terminal."""
+        root = logging.getLogger()
+        self._old_level = root.level
+        root.setLevel(self._level)
+        root.addHandler(self.terminal)
+        return self
+
+    def open_file(self, path: Path) -> None:
+        """Also write to a file: INFO and above, or more if the terminal shows more."""
+        self._file = _FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        level = min(self._level, logging.INFO)
+        self._file.setLevel(level)
+        self._file.setFormatter(logging.Formatter(*self._formats))
+        root = logging.getLogger()
+        root.setLevel(min(self._level, level))
+        root.addHandler(self._file)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave `logging` as it was."""
+        root = logging.getLogger()
+        root.setLevel(self._old_level)
+        for handler in (self.terminal, self._file):
+            if handler:
+                root.removeHandler(handler)
+                handler.close()
+
+
+class _OneLine(logging.Formatter):
+    """A record without its traceback, which the log file has."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        traces = record.exc_info, record.exc_text, record.stack_info
+        record.exc_info = record.exc_text = record.stack_info = None
+        try:
+            return super().format(record)
+        finally:
+            record.exc_info, record.exc_text, record.stack_info = traces
+
+
+class _TerminalHandler(logging.StreamHandler[TextIO]):
+    """Standard error may be closed or `| head -1`: that is no reason for a traceback, nor to stop the run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), (OSError, ValueError)):
+            super().handleError(record)
+
+
+class _FileHandler(logging.FileHandler):
+    """A full disk must not end the run; the terminal is told once."""
+
+    _has_told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._has_told:
+            self._has_told = True
+            print(f"{self.baseFilename}: {error.strerror}; log lines are missing there", file=sys.stderr)

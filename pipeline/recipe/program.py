@@ -1,0 +1,161 @@
+"""A recipe as a program: configuration, logging, the run, signals, results, exit status."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from pipeline.errors import PipelineError, StoreError, UsageError
+from pipeline.recipe.active_run import ActiveRun, check_job_name, start_time_now
+from pipeline.recipe.base import BaseRecipe
+from pipeline.recipe.config import find_config, read_config
+from pipeline.recipe.log_setup import LogSetup
+from pipeline.recipe.tasks import read_input_defaults
+from pipeline.view.progress import Progress
+
+__all__ = ["run_program"]
+
+EXIT_FAILED = 1
+EXIT_LOST = 3
+EXIT_LEFT_BEHIND = 5
+
+log = logging.getLogger("pipeline")
+
+
+class Interrupted(BaseException):
+    """The user or the system wants us to end."""
+
+    def __init__(self, number: int) -> None:
+        """Carry the signal's number."""
+        self.number = number
+
+
+def run_program(recipe: BaseRecipe, argv: Sequence[str]) -> int:
+    """Run a top-level recipe from its command line and return the exit status of the process."""
+    try:
+        with _signals() as interruption:
+            return _run(recipe, argv, interruption)
+    except PipelineError as error:
+        if "-d" in argv or "--debug" in argv:
+            log.debug("", exc_info=True)
+        return _complain(error)
+    except Interrupted as interrupted:
+        return 128 + interrupted.number
+
+
+def _run(recipe: BaseRecipe, argv: Sequence[str], interruption: "_Interruption") -> int:
+    recipe.parse_options(argv)
+    inputs = recipe.inputs
+    job_name = check_job_name(inputs["job_name"] or recipe.name)
+    start_time = inputs["start_time"] or start_time_now()
+    config = read_config(
+        find_config(inputs["config"], Path(recipe.__file__).parent),
+        job_name=job_name,
+        start_time=start_time,
+        cwd=os.getcwd(),
+        overrides={key: inputs[key] for key in ("runtime_directory", "working_directory") if inputs[key]},
+    )
+    _apply_parset(recipe)
+    inputs.check()
+    level = logging.DEBUG if inputs["debug"] else logging.INFO if inputs["verbose"] else config.logging.stderr_level
+    progress = Progress()
+    with progress, LogSetup(level, config.logging.format, config.logging.datefmt, progress.stream) as logs:
+        recipe.run = ActiveRun(config, start_time, is_dry=inputs["dry_run"], watch=progress.handle)
+        if not recipe.run.is_dry:
+            log_file = recipe.run.open(recipe.name, job_name, start_time, [recipe.__file__, *argv])
+            logs.open_file(log_file)
+            recipe.logger.debug("Logging to %s", log_file)
+        status = _perform(recipe, interruption)
+        _print_results(recipe)
+    return status
+
+
+def _perform(recipe: BaseRecipe, interruption: "_Interruption") -> int:
+    """Run the recipe; whatever happens, its jobs and agents are ended and the run's end is written."""
+    status = EXIT_FAILED
+    try:
+        status = recipe.perform()
+        if status == EXIT_FAILED and recipe.run.has_lost:
+            status = EXIT_LOST
+    except PipelineError as error:
+        status = _complain(error)
+        log.debug("traceback:", exc_info=True)
+    except Interrupted as interrupted:
+        status = 128 + interrupted.number
+        recipe.logger.error("interrupted by %s: ending all jobs", signal.Signals(interrupted.number).name)
+    except Exception as error:  # a bug in a user's recipe: one line, the traceback with -d
+        recipe.logger.error("recipe %s: %s: %s", recipe.name, type(error).__name__, error, exc_info=True)
+    interruption.on_signal = recipe.run.hurry
+    left_behind = recipe.run.stop()
+    for line in left_behind:
+        recipe.logger.error("processes may be left on %s", line)
+    if left_behind and status >= 128:
+        status = EXIT_LEFT_BEHIND
+    try:
+        recipe.run.close(status)
+    except StoreError as error:
+        status = _complain(error)
+    return status
+
+
+def _apply_parset(recipe: BaseRecipe) -> None:
+    """Take defaults for inputs from `<recipe>.parset` beside the recipe; the command line wins."""
+    path = Path(recipe.__file__).with_suffix(".parset")
+    if path.is_file():
+        defaults = read_input_defaults(path)
+        given = {name for name in recipe.inputs if recipe.inputs.source(name) == "command line"}
+        recipe.inputs.assign({name: value for name, value in defaults.items() if name not in given})
+
+
+def _print_results(recipe: BaseRecipe) -> None:
+    try:
+        print("Results:")
+        for key, value in recipe.outputs.items():
+            print(f"{key} = {value}")
+        if not recipe.outputs:
+            print("No results")
+        sys.stdout.flush()
+    except OSError as error:  # closed, full, or `| head -1`: the run itself is in its log and store
+        log.debug("Results not printed: %s", error)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # or the interpreter complains at its exit
+
+
+def _complain(error: PipelineError) -> int:
+    """Tell the user, a line per problem, and return the exit status."""
+    problems = error.problems if isinstance(error, UsageError) else (str(error),)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return error.exit_code
+
+
+class _Interruption:
+    """What a signal does: first it raises `Interrupted` in the main thread, then it calls `on_signal`."""
+
+    def __init__(self) -> None:
+        self.on_signal: Callable[[], None] = self._raise
+        self._number = signal.SIGINT
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self._number = signal.Signals(number)
+        self.on_signal()
+
+    def _raise(self) -> NoReturn:
+        raise Interrupted(self._number)
+
+
+@contextmanager
+def _signals() -> Iterator[_Interruption]:
+    """Handle Ctrl-C, TERM and a closed terminal alike."""
+    interruption = _Interruption()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    old = {number: signal.signal(number, interruption) for number in numbers}
+    try:
+        yield interruption
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""One run in progress: dispatcher, links to the hosts, log server, run store."""

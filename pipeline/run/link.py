@@ -1,0 +1,236 @@
+"""A link: one agent on one host, as the master sees it. One thread reads, one writes; nothing else blocks on it."""
+
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pipeline.errors import FrameError, HostError, PipelineError
+from pipeline.formats.frames import Header, encode_message
+from pipeline.hosts.session import Session
+from pipeline.run.handshake import Greeting, greet
+from pipeline.run.log_server import LogFeed, LogServer
+from pipeline.run.reach import Reach
+
+__all__ = ["Link", "LinkEnded", "LinkMessage", "connect"]
+
+log = logging.getLogger(__name__)
+
+_READ_BYTES = 256 << 10
+_NUMBERED = ("start", "output", "result")
+_KINDS = ("out", "err", "log")
+
+
+class LinkMessage:
+    """A `start` or `result` from a host; `logged` is how far the log must be for all of its output to be in it."""
+
+    __slots__ = ("header", "link", "logged", "payload")
+
+    def __init__(self, link: "Link", header: Header, payload: bytes, logged: int) -> None:
+        """Bind a message to the link it came over."""
+        self.link = link
+        self.header = header
+        self.payload = payload
+        self.logged = logged
+
+
+class LinkEnded:
+    """A link is gone; `reason` is empty after an orderly goodbye."""
+
+    __slots__ = ("link", "reason")
+
+    def __init__(self, link: "Link", reason: str) -> None:
+        """Bind the end to its link."""
+        self.link = link
+        self.reason = reason
+
+
+class Link:
+    """
+    Attributes:
+        host: The name the jobs use.
+        hello: What the agent said of itself, see `node/guardian.py`.
+        hello_at_s: When it did, seconds since 1970 by our clock.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        session: Session,
+        greeting: Greeting,
+        reach: Reach,
+        log_server: LogServer | None,
+        notify: Callable[[LinkMessage | LinkEnded], None],
+    ) -> None:
+        """Start both threads; `notify` is called from the reading one."""
+        self.host = host
+        self.hello = greeting.hello
+        self.hello_at_s = time.time()
+        self._session = session
+        self._greeting = greeting
+        self._parameters = reach.parameters
+        self._log_server = log_server
+        self._notify = notify
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._answers: dict[int, queue.SimpleQueue[Any]] = {}
+        self._seq = 0
+        self._given: set[tuple[int, int]] = set()
+        self._has_said_bye = False
+        for task in (self._read, self._write):
+            threading.Thread(target=task, name=f"{task.__name__[1:]} {host}", daemon=True).start()
+
+    def send(self, header: Header, payload: Any = None) -> None:
+        """Queue a message; never blocks. `payload` becomes JSON."""
+        self._outgoing.put(encode_message(header, b"" if payload is None else json.dumps(payload).encode("ascii")))
+
+    def run(self, job_id: int, attempt: int, header: Header, task: Any) -> None:
+        """Give an attempt to the host; only on such attempts may it report."""
+        self._given.add((job_id, attempt))
+        self.send({**header, "job": job_id, "attempt": attempt}, task)
+
+    def stat(self, paths: Sequence[str], timeout_s: float) -> list[tuple[str, int]]:
+        """
+        Ask what these paths are on the host.
+
+        Returns:
+            (n,) kind (file, directory, other, missing) and size in bytes.
+
+        Raises:
+            HostError: If no answer comes in `timeout_s`.
+        """
+        answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        number = len(self._answers) + 1
+        self._answers[number] = answer
+        self.send({"k": "stat", "id": number}, list(paths))
+        try:
+            return [(kind, size) for kind, size in answer.get(timeout=timeout_s)]
+        except queue.Empty:
+            raise HostError(self.host, f"no answer about its files in {timeout_s:.0f} s") from None
+
+    def close(self) -> None:
+        """End the session, whatever state it is in."""
+        self._outgoing.put(None)
+        self._session.close()
+
+    # -- the writing thread
+
+    def _write(self) -> None:
+        beat = encode_message({"k": "beat"})
+        timeout_s = self._parameters.dead_after
+        try:
+            while (data := self._next_outgoing(beat)) is not None:
+                self._session.write(data, timeout_s)
+        except TimeoutError:
+            log.debug("%s: takes no data for %.0f s", self.host, timeout_s)
+            self._session.close()
+        except HostError as error:
+            # The reading thread sees the same and gives the verdict.
+            log.debug("%s", error)
+
+    def _next_outgoing(self, beat: bytes) -> bytes | None:
+        """Return all that waits, or a sign of life when nothing does; None at the end."""
+        try:
+            data = self._outgoing.get(timeout=self._parameters.beat_interval)
+        except queue.Empty:
+            return beat
+        while data is not None and not self._outgoing.empty():
+            more = self._outgoing.get_nowait()
+            if more is None:
+                self._outgoing.put(None)
+                break
+            data += more
+        return data
+
+    # -- the reading thread
+
+    def _read(self) -> None:
+        feed = self._log_server.open_feed(self.host, self._parameters.host_queue_bytes) if self._log_server else None
+        try:
+            reason = self._read_all(feed)
+        except (HostError, FrameError) as error:
+            reason = error.reason if isinstance(error, HostError) else f"broken protocol: {error}"
+        except PipelineError as error:
+            reason = str(error)
+        finally:
+            if feed:
+                feed.close()
+        self.close()
+        self._notify(LinkEnded(self, "" if self._has_said_bye else reason))
+
+    def _read_all(self, feed: LogFeed | None) -> str:
+        """Take in messages until the end; returns why it ended."""
+        messages = self._greeting.rest
+        while True:
+            for header, payload in messages:
+                self._take(header, payload, feed)
+            try:
+                data = self._session.read(_READ_BYTES, self._parameters.dead_after)
+            except TimeoutError:
+                return f"no sign of life for {self._parameters.dead_after:.0f} s"
+            if not data:
+                words = self._session.last_words()
+                return "connection closed" + (f"; the host says: {words}" if words else "")
+            messages = self._greeting.reader.feed(data)
+
+    def _take(self, header: Header, payload: bytes, feed: LogFeed | None) -> None:
+        kind = header["k"]
+        if kind in _NUMBERED:
+            self._seq += 1
+            if header.get("seq") != self._seq:
+                raise FrameError(f"message {header.get('seq')!r} where {self._seq} was due")
+        if kind == "output":
+            pieces = self._checked_pieces(header, len(payload))
+            if feed:
+                feed.send(pieces, payload)
+        elif kind in ("start", "result"):
+            self._check_given(header.get("job"), header.get("attempt"))
+            logged = feed.finish(header["job"], header["attempt"]) if feed and kind == "result" else 0
+            self._notify(LinkMessage(self, header, payload, logged))
+        elif kind == "stat":
+            self._answers[header["id"]].put(json.loads(payload))
+        elif kind == "bye":
+            self._has_said_bye = True
+        elif kind != "beat":
+            raise FrameError(f"unknown message {kind!r}")
+
+    def _checked_pieces(self, header: Header, size: int) -> list[tuple[int, int, str, int]]:
+        """Return what an output frame is made of; a host can send anything, and is believed nothing."""
+        try:
+            pieces = [(int(job), int(attempt), str(kind), int(n)) for job, attempt, kind, n in header["p"]]
+        except (KeyError, TypeError, ValueError):
+            raise FrameError("output without a list of its pieces") from None
+        if sum(n for *_, n in pieces) != size or any(n < 0 or kind not in _KINDS for *_, kind, n in pieces):
+            raise FrameError("output whose pieces do not fit it")
+        for job_id, attempt, *_ in pieces:
+            self._check_given(job_id, attempt)
+        return pieces
+
+    def _check_given(self, job_id: Any, attempt: Any) -> None:
+        if (job_id, attempt) not in self._given:
+            raise FrameError(f"report on job {job_id!r} attempt {attempt!r}, which was not given to this host")
+
+
+def connect(
+    host: str,
+    reach: Reach,
+    log_server: LogServer | None,
+    notify: Callable[[LinkMessage | LinkEnded], None],
+) -> Link:
+    """
+    Log in, start an agent and wait for its hello.
+
+    Raises:
+        HostError: The verdict, and whether it is permanent.
+    """
+    started_s = time.monotonic()
+    session = reach.open_session(host)
+    try:
+        greeting = greet(host, session, reach)
+    except BaseException:
+        session.close()
+        raise
+    log.debug("%s: agent up after %.3f s with %s", host, time.monotonic() - started_s, reach.describe(host))
+    return Link(host, session, greeting, reach, log_server, notify)

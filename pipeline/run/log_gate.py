@@ -1,0 +1,112 @@
+"""
+The log server's TCP gate: for node scripts that our agent did not start (MPI ranks, batch jobs, a script by hand).
+
+Only with `[remote] log_server = tcp`. CURVE encrypts; alone it would let in anybody who knows the server's public
+key, so a ZAP allow-list is in place before the socket is bound: only the key pair of this run, kept in a file that
+its owner alone can read, is let in. Others are dropped by ZeroMQ before a message of theirs is seen.
+"""
+
+import hmac
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import zmq
+import zmq.auth
+from zmq.auth.thread import ThreadAuthenticator
+
+__all__ = ["KEY_VARIABLE", "SERVER_VARIABLE", "LogGate"]
+
+log = logging.getLogger(__name__)
+
+KEY_FILE = "log_server.key"
+KEY_VARIABLE = "PIPELINE_LOG_KEY"
+SERVER_VARIABLE = "PIPELINE_LOG_SERVER"
+_MAX_RECORD_BYTES = 1 << 20
+_MAX_RECORDS_AT_ONCE = 1000
+
+
+class LogGate:
+    """
+    Owns the TCP socket and the allow-list.
+
+    Attributes:
+        address: (host, port) for `Node(loghost, logport)`.
+        key_path: File with the keys a client needs; `PIPELINE_LOG_KEY` names it.
+        socket: For polling.
+    """
+
+    def __init__(self, directory: Path, interface: str = "*") -> None:
+        """
+        Make keys, let them in, bind to a free port.
+
+        Args:
+            directory: For the key file and the allow-list; private to the user.
+            interface: Address to listen on; `*` is all.
+        """
+        server_public, server_secret = zmq.curve_keypair()
+        client_public, client_secret = zmq.curve_keypair()
+        self.key_path = directory / KEY_FILE
+        keys = {"server": server_public, "public": client_public, "secret": client_secret}
+        _write_private(self.key_path, json.dumps({name: key.decode() for name, key in keys.items()}))
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._allow_list = ThreadAuthenticator(self._context)
+        self._allow_list.start()
+        self._allow_list.configure_curve_callback(domain="*", credentials_provider=_Allowed(client_public))
+        self.socket = self._context.socket(zmq.PULL)
+        self.socket.curve_server = True
+        self.socket.curve_publickey = server_public
+        self.socket.curve_secretkey = server_secret
+        self.socket.maxmsgsize = _MAX_RECORD_BYTES
+        self.socket.linger = 0
+        port = self.socket.bind_to_random_port(f"tcp://{interface}")
+        self.address = (socket.gethostname() if interface == "*" else interface, port)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a script needs to find the gate: `Node(*os.environ['PIPELINE_LOG_SERVER'].split(':'))`."""
+        return {SERVER_VARIABLE: "{}:{}".format(*self.address), KEY_VARIABLE: str(self.key_path)}
+
+    def receive(self) -> Iterator[dict[str, Any]]:
+        """Return the records that have arrived; what is no record is dropped with a warning."""
+        for _ in range(_MAX_RECORDS_AT_ONCE):
+            try:
+                record = json.loads(self.socket.recv(zmq.NOBLOCK))
+                float(record["t"]), int(record["l"]), str(record["n"]), str(record["m"])
+            except zmq.Again:
+                return
+            except (ValueError, TypeError, KeyError):
+                log.warning("log server: a message over TCP is not a log record; dropped")
+                continue
+            yield record
+
+    def close(self) -> None:
+        """Close the port and remove the keys."""
+        self.socket.close()
+        self._allow_list.stop()
+        self._context.destroy(linger=0)
+        self.key_path.unlink(missing_ok=True)
+
+
+class _Allowed:
+    """Answers ZAP requests: one public key (Z85 text) is let in."""
+
+    def __init__(self, public_key: bytes) -> None:
+        self._public_key = public_key
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        is_known = hmac.compare_digest(key, self._public_key)
+        if not is_known:
+            log.warning("log server: a peer with an unknown key tried to connect; refused")
+        return is_known
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w") as file:
+        file.write(text)

@@ -1,0 +1,153 @@
+r"""
+Log records and captured output to `logging` and to one packed file per host.
+
+A line of a packed file (`<host>.log`) is
+
+    14:14:18.123 12.1 out| the line as the job wrote it
+
+time of arrival, job id and attempt, and what it is: `out`, `err` or `log`. A `+` before the bar (`out+|`) says that
+no newline followed in the original: the next line of the same job and kind goes on, so every byte can be had back.
+"""
+
+import json
+import logging
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+__all__ = ["LogWriter"]
+
+_MAX_LINE_BYTES = 64 << 10
+_MAX_OPEN_FILES = 64
+# Terminal escapes in a job's output must not act on the user's terminal; tab and newline may pass.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
+
+
+class LogWriter:
+    """Used by the log server's thread alone."""
+
+    def __init__(self, directory: Path, names: Mapping[int, str], levels: Mapping[str, int]) -> None:
+        """See `LogServer`."""
+        self._directory = directory
+        self._names = names
+        self._levels = levels
+        self._files: OrderedDict[str, BinaryIO] = OrderedDict()
+        self._begun: dict[tuple[str, int, int, str], bytes] = {}  # lines whose newline has not come yet
+
+    def write(self, host: str, pieces: Sequence[Sequence[Any]], payload: bytes, at_s: float) -> None:
+        """
+        Take one batch.
+
+        Args:
+            pieces: [job, attempt, kind, length in payload] in the order they were written.
+            at_s: Arrival, seconds since 1970.
+        """
+        stamp = _stamp(at_s)
+        packed: list[bytes] = []
+        position = 0
+        for job_id, attempt, kind, length in pieces:
+            data = payload[position : position + length]
+            position += length
+            if kind == "log":
+                packed.append(self._take_record(host, job_id, attempt, data, stamp))
+            else:
+                packed += self._take_output((host, job_id, attempt, kind), data, stamp)
+        self._file(host).write(b"".join(packed))
+
+    def finish(self, host: str, job_id: int, attempt: int) -> None:
+        """Write what an attempt left without a newline at its end."""
+        for kind in ("out", "err"):
+            rest = self._begun.pop((host, job_id, attempt, kind), b"")
+            if rest:
+                self._file(host).write(
+                    b"%s %d.%d %s+| %s\n" % (_stamp(time.time()), job_id, attempt, kind.encode(), rest)
+                )
+                self._log_lines(host, job_id, kind, [rest])
+
+    def write_foreign(self, record: Mapping[str, Any]) -> None:
+        """Take a record of a script that no agent started."""
+        _log_record(record)
+        self._file("tcp").write(b"%s - log| %s\n" % (_stamp(time.time()), _packed_record(record)))
+
+    def flush(self) -> None:
+        """Let readers of the files see everything."""
+        for file in self._files.values():
+            file.flush()
+
+    def close(self) -> None:
+        """Close all files."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def _take_record(self, host: str, job_id: int, attempt: int, data: bytes, stamp: bytes) -> bytes:
+        try:
+            record = json.loads(data)
+            _log_record(record)
+            text = _packed_record(record)
+        except (ValueError, KeyError, TypeError):
+            text = b"not a log record: " + data.replace(b"\n", b" ")
+        return b"%s %d.%d log| %s\n" % (stamp, job_id, attempt, text)
+
+    def _take_output(self, key: tuple[str, int, int, str], data: bytes, stamp: bytes) -> Iterable[bytes]:
+        host, job_id, attempt, kind = key
+        lines = (self._begun.pop(key, b"") + data).split(b"\n")
+        rest = lines.pop()
+        head = b"%s %d.%d %s" % (stamp, job_id, attempt, kind.encode())
+        if lines:
+            yield head + b"| " + (b"\n" + head + b"| ").join(lines) + b"\n"
+            self._log_lines(host, job_id, kind, lines)
+        if len(rest) >= _MAX_LINE_BYTES:
+            yield head + b"+| " + rest + b"\n"
+            self._log_lines(host, job_id, kind, [rest])
+        elif rest:
+            self._begun[key] = rest
+
+    def _log_lines(self, host: str, job_id: int, kind: str, lines: Sequence[bytes]) -> None:
+        logger = logging.getLogger(f"node.{host}.{self._names.get(job_id, job_id)}")
+        level = self._levels[kind]
+        if logger.isEnabledFor(level):
+            for line in lines:
+                logger.log(level, "%s", _printable(line.decode("utf-8", "backslashreplace")))
+
+    def _file(self, host: str) -> BinaryIO:
+        """Return the host's open file; the longest unused one is closed when there are too many."""
+        file = self._files.pop(host, None)
+        if file is None:
+            if len(self._files) >= _MAX_OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+            file = (self._directory / f"{host}.log").open("ab")
+        self._files[host] = file
+        return file
+
+
+def _stamp(at_s: float) -> bytes:
+    return b"%s.%03d" % (time.strftime("%H:%M:%S", time.localtime(at_s)).encode(), int(at_s % 1 * 1000))
+
+
+def _printable(text: str) -> str:
+    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+
+
+def _packed_record(record: Mapping[str, Any]) -> bytes:
+    text = f"{logging.getLevelName(record['l'])} {record['n']}: {record['m']}"
+    if record.get("x"):
+        text += "\n" + str(record["x"])
+    return text.replace("\\", "\\\\").replace("\n", "\\n").encode("utf-8", "backslashreplace")
+
+
+def _log_record(fields: Mapping[str, Any]) -> None:
+    """Hand a node's record to `logging` as it was made there, with its own time."""
+    logger = logging.getLogger(_printable(str(fields["n"])))
+    level = int(fields["l"])
+    if not logger.isEnabledFor(level):
+        return
+    record = logger.makeRecord(logger.name, level, "", 0, _printable(str(fields["m"])), (), None)
+    record.created = float(fields["t"])
+    record.msecs = record.created % 1 * 1000
+    if fields.get("x"):
+        record.exc_text = _printable(str(fields["x"]))
+    logger.handle(record)

@@ -1,0 +1,87 @@
+"""How each host is reached: on this machine, with paramiko or with the system's ssh."""
+
+import importlib
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pipeline.hosts.session import Session
+from pipeline.model.hosts import Login
+from pipeline.model.parameters import Parameters
+from pipeline.run.bundle import agent_command
+
+__all__ = ["Reach"]
+
+_MODULES = {"local": "pipeline.hosts.local", "paramiko": "pipeline.hosts.ssh", "openssh": "pipeline.hosts.openssh"}
+
+
+@dataclass(frozen=True)
+class Reach:
+    """
+    How to start agents, as configured in `[remote]` and `[deploy]`.
+
+    Attributes:
+        method: auto, local or ssh.
+        ssh_client: paramiko or openssh.
+        python: `[deploy] python`; None looks for one on the host.
+        environment: initscript, engine_ppath, engine_lpath, as far as they are set.
+    """
+
+    method: str = "auto"
+    ssh_client: str = "paramiko"
+    login: Login = field(default_factory=Login)
+    parameters: Parameters = field(default_factory=Parameters)
+    python: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def way(self, host: str) -> str:
+        """Return local, paramiko or openssh."""
+        is_local = self.method == "local" or (self.method == "auto" and host in self._own_names)
+        return "local" if is_local else self.ssh_client
+
+    def describe(self, host: str) -> str:
+        """Say how a host is reached and why, for the log and dry runs."""
+        if self.way(host) != "local":
+            return f"ssh ({self.ssh_client})"
+        return "local (method = local)" if self.method == "local" else "local (this machine)"
+
+    def address(self, host: str) -> str:
+        """Return what tells one sshd from another: several names may lead to the same."""
+        way = self.way(host)
+        if way == "local":
+            return host
+        address: Callable[[str, Login], str] = importlib.import_module(_MODULES[way]).address
+        return address(host, self.login)
+
+    def open_session(self, host: str) -> Session:
+        """Start the agent's interpreter on a host; raises HostError with the verdict."""
+        way = self.way(host)
+        command = agent_command(self.python, is_local=way == "local", interpreter=sys.executable)
+        # Imported when first needed: paramiko takes longer than all the rest together.
+        open_session: Callable[[str, Sequence[str], Login, Parameters], Session]
+        open_session = importlib.import_module(_MODULES[way]).open_session
+        return open_session(host, command, self.login, self.parameters)
+
+    def setup(self, host: str, token: str) -> dict[str, Any]:
+        """Return what the agent of a host is told at its start, see `node/agent.py`."""
+        p = self.parameters
+        return {
+            "token": token,
+            "host": socket.gethostname().partition(".")[0] if host in ("localhost", "127.0.0.1", "::1") else host,
+            "python": self.python,
+            "batch_bytes": p.batch_bytes,
+            "batch_interval": p.batch_interval,
+            "beat_interval": p.beat_interval,
+            "lease": p.lease,
+            "kill_grace": p.kill_grace,
+            **self.environment,
+        }
+
+    @cached_property
+    def _own_names(self) -> frozenset[str]:
+        name = socket.gethostname()
+        # No getfqdn: it asks the name server, which may be slow or gone.
+        return frozenset({"localhost", "127.0.0.1", "::1", name, name.partition(".")[0]})

@@ -1,0 +1,149 @@
+"""The one place that reads and writes users' text files: configurations, mapfiles, parsets."""
+
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.errors import UsageError
+
+__all__ = ["MAX_TEXT_BYTES", "one_line", "read_text", "write_text"]
+
+MAX_TEXT_BYTES = 64 << 20
+_CHUNK_BYTES = 1 << 20
+_KINDS = (
+    (stat.S_ISDIR, "directory"),
+    (stat.S_ISFIFO, "FIFO"),
+    (stat.S_ISCHR, "character device"),
+    (stat.S_ISBLK, "block device"),
+    (stat.S_ISSOCK, "socket"),
+)
+_Path = str | os.PathLike[str]
+
+
+def one_line(text: _Path) -> str:
+    """Return `text` fit for one line of a message: what cannot be printed is escaped."""
+    shown = os.fspath(text)
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)
+
+
+def read_text(
+    path: _Path,
+    *,
+    error: type[UsageError] = UsageError,
+    max_bytes: int = MAX_TEXT_BYTES,
+    what: str = "configuration file",
+) -> str:
+    """
+    Read a regular file as UTF-8; a byte order mark is dropped.
+
+    Args:
+        path: Links are followed.
+        error: Class of what is raised.
+        max_bytes: A larger file is an error, and is not read.
+        what: Kind of file, for the message about a missing one.
+
+    Returns:
+        The text with its line ends as they are; bytes that are not UTF-8 stay, as surrogate escapes.
+
+    Raises:
+        UsageError: Of class `error`; one line with the path, for a missing, unreadable, too large or special file
+            or a NUL byte.
+    """
+    try:
+        data = _read_bytes(path, max_bytes, error)
+    except FileNotFoundError:
+        raise error(f"{one_line(path)}: expected a {what}, found nothing there") from None
+    except (OSError, ValueError) as problem:
+        raise error(f"{one_line(path)}: cannot be read: {_reason(problem)}") from None
+    nul = data.find(b"\0")
+    if nul >= 0:
+        line, column = data.count(b"\n", 0, nul) + 1, nul - data.rfind(b"\n", 0, nul)
+        raise error(f"{one_line(path)}:{line}:{column}: expected text, found a NUL byte")
+    return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+
+
+def write_text(path: _Path, text: str, *, error: type[UsageError] = UsageError) -> None:
+    """
+    Write a file at once: a reader, or a crash, sees the old text or the new, never a part.
+
+    The file is for its owner only (0600 and the umask). Where `path` is a link, the file it points to is replaced.
+
+    Raises:
+        UsageError: Of class `error`; one line with the path. The old file is then untouched.
+    """
+    try:
+        target = Path(os.path.realpath(path))
+        with contextlib.suppress(FileNotFoundError):
+            _check_regular(target.stat().st_mode, path, error)
+        _replace(target, text.encode("utf-8", "surrogateescape"))
+    except (OSError, ValueError) as problem:
+        raise error(f"{one_line(path)}: cannot be written: {_reason(problem)}") from None
+
+
+def _read_bytes(path: _Path, max_bytes: int, error: type[UsageError]) -> bytes:
+    # O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        status = os.fstat(descriptor)
+        _check_regular(status.st_mode, path, error)
+        if status.st_size > max_bytes:
+            _raise_too_large(path, status.st_size, max_bytes, error)
+        chunks: list[bytes] = []
+        room = max_bytes + 1  # the size may lie: files of /proc say 0, others grow
+        while room > 0 and (chunk := os.read(descriptor, min(room, _CHUNK_BYTES))):
+            chunks.append(chunk)
+            room -= len(chunk)
+    finally:
+        os.close(descriptor)
+    if room <= 0:
+        _raise_too_large(path, max_bytes + 1, max_bytes, error)
+    return b"".join(chunks)
+
+
+def _raise_too_large(path: _Path, n_bytes: int, max_bytes: int, error: type[UsageError]) -> None:
+    raise error(f"{one_line(path)}: expected at most {max_bytes} bytes, found {n_bytes} or more")
+
+
+def _check_regular(mode: int, path: _Path, error: type[UsageError]) -> None:
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "special file")
+        raise error(f"{one_line(path)}: expected a regular file, found a {kind}")
+
+
+def _replace(target: Path, data: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(name, target)
+    except BaseException:
+        _quietly(os.unlink, name)
+        raise
+    _sync_directory(target.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the new name itself survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _quietly(os.fsync, descriptor)  # not every file system can
+    finally:
+        os.close(descriptor)
+
+
+def _quietly(call: Callable[..., None], argument: str | int) -> None:
+    with contextlib.suppress(OSError):
+        call(argument)
+
+
+def _reason(problem: OSError | ValueError) -> str:
+    if isinstance(problem, UnicodeEncodeError):
+        return f"no UTF-8 for {problem.object[problem.start]!a}"
+    return problem.strerror or str(problem) if isinstance(problem, OSError) else str(problem)

@@ -1,0 +1,1 @@
+"""Which job starts where and when: a pure state machine, fed events, giving back instructions."""

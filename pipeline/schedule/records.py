@@ -1,0 +1,154 @@
+"""What the schedule keeps of each job and each host."""
+
+import enum
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+
+from pipeline.model.jobs import JobState
+from pipeline.schedule.events import Event, JobPlan
+
+__all__ = ["HostRecord", "HostState", "InvalidTransition", "JobRecord"]
+
+
+class InvalidTransition(Exception):
+    """The schedule was asked for the impossible: a bug of ours. Tells how it got there."""
+
+    def __init__(self, what: str, story: Iterable[tuple[float, Event]]) -> None:
+        """Add the last events, oldest first, to `what`."""
+        lines = [f"  {now_s:.3f} {event!s:.300}" for now_s, event in story]  # Submitted may hold 10^5 jobs
+        super().__init__("\n".join([what, *lines]))
+
+
+class HostState(enum.Enum):
+    """Whether a host can take jobs."""
+
+    NEW = "NEW"
+    CONNECTING = "CONNECTING"
+    WAITING = "WAITING"
+    UP = "UP"
+    DOWN = "DOWN"
+
+
+class JobRecord:
+    """A job, its state, and its current or last attempt."""
+
+    __slots__ = ("attempt", "host", "is_cancelled", "plan", "state")
+
+    def __init__(self, plan: JobPlan) -> None:
+        """Start PENDING, with no attempt."""
+        self.plan = plan
+        self.state = JobState.PENDING
+        self.attempt = 0
+        self.host: str | None = None
+        self.is_cancelled = False
+
+
+_Queue = deque[JobRecord]
+
+
+class HostRecord:
+    """
+    A host, its slots and the jobs waiting for it.
+
+    Attributes:
+        running: Slots taken, by job id.
+        failures: Connects and sessions that failed since an attempt last ended here.
+        verdict: Why it could not be reached last.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Start NEW, with nothing known of it."""
+        self.name = name
+        self.state = HostState.NEW
+        self.cores = 1
+        self.running: dict[int, int] = {}
+        self.failures = 0
+        self.verdict = ""
+        self.retry_at_s = float("inf")
+        self.trying_since_s = 0.0
+        self._used = 0
+        self._held: list[tuple[float, int]] = []  # slots of lost attempts, and when they are free
+        self._own: defaultdict[int | None, _Queue] = defaultdict(deque)  # by limit: jobs whose first choice this is
+        # Jobs that prefer other hosts, by limit and by these hosts: one queue for each, so that jobs which have to
+        # wait for a host that is silent do not hold up those whose host is merely full.
+        self._others: defaultdict[int | None, dict[tuple[str, ...], _Queue]] = defaultdict(dict)
+
+    def enqueue(self, job: JobRecord, better: tuple[str, ...]) -> None:
+        """Let a job wait for a slot here; `better` are the hosts it prefers to this one."""
+        limit = job.plan.max_per_node
+        queue = self._others[limit].setdefault(better, deque()) if better else self._own[limit]
+        queue.append(job)
+
+    def next_job(self, must_wait: Callable[[tuple[str, ...]], bool]) -> JobRecord | None:
+        """
+        Take the next job that may start now: own ones first, then those of hosts that are full or down.
+
+        A job whose limit is reached waits; jobs with a higher limit may pass it.
+
+        Args:
+            must_wait: Whether one of these hosts, preferred to this one, may still come up.
+        """
+        for queue in self._own.values():
+            if (job := _head(queue)) and self._has_room(job.plan.max_per_node, job.plan.slots):
+                return queue.popleft()
+        for limit, queues in self._others.items():
+            if self._has_room(limit, 1) and (job := self._next_of_others(queues, must_wait)):
+                return job
+        return None
+
+    def _next_of_others(
+        self, queues: dict[tuple[str, ...], _Queue], must_wait: Callable[[tuple[str, ...]], bool]
+    ) -> JobRecord | None:
+        for better, queue in list(queues.items()):
+            job = _head(queue)
+            if job is None:
+                del queues[better]
+            elif self._has_room(job.plan.max_per_node, job.plan.slots) and not must_wait(better):
+                return queue.popleft()
+        return None
+
+    def occupy(self, job: JobRecord) -> None:
+        """Take the job's slots."""
+        self.running[job.plan.job_id] = job.plan.slots
+        self._used += job.plan.slots
+
+    def release(self, job: JobRecord) -> None:
+        """Free the job's slots."""
+        self._used -= self.running.pop(job.plan.job_id)
+
+    def hold(self, job: JobRecord, free_at_s: float) -> None:
+        """Keep the slots of an attempt that was lost until `free_at_s`."""
+        self._held.append((free_at_s, self.running.pop(job.plan.job_id)))
+
+    def free_held(self, now_s: float) -> bool:
+        """Free the slots that are due; tells whether there were any."""
+        due = [slots for free_at_s, slots in self._held if free_at_s <= now_s]
+        self._held = [held for held in self._held if held[0] > now_s]
+        self._used -= sum(due)
+        return bool(due)
+
+    def take_pending(self) -> list[JobRecord]:
+        """Give up everything that waits here as its first choice, each job once."""
+        queued = [job for queue in self._own.values() for job in queue]
+        self._own.clear()
+        self._others.clear()
+        return list({job.plan.job_id: job for job in queued if job.state is JobState.PENDING}.values())
+
+    def check(self, jobs: dict[int, JobRecord]) -> None:
+        """Assert that the slots add up and no limit is exceeded; for tests."""
+        assert self._used == sum(self.running.values()) + sum(slots for _, slots in self._held)
+        limits = [jobs[job_id].plan.max_per_node for job_id in self.running]
+        if self.running and 0 not in limits:
+            limit = max(self.cores if limit is None else limit for limit in limits)
+            assert self._used <= limit or (len(self.running) == 1 and not self._held), (self.name, self.running, limit)
+
+    def _has_room(self, max_per_node: int | None, slots: int) -> bool:
+        limit = self.cores if max_per_node is None else max_per_node
+        return limit == 0 or self._used == 0 or self._used + slots <= limit
+
+
+def _head(queue: _Queue) -> JobRecord | None:
+    """Return the first job that still waits, dropping those that were cancelled or started elsewhere."""
+    while queue and queue[0].state is not JobState.PENDING:
+        queue.popleft()
+    return queue[0] if queue else None

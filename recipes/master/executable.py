@@ -1,0 +1,131 @@
+"""
+Run a program over every file of a mapfile: args is the mapfile.
+
+In arguments, output, stdout and cwd, {file} is the file's path, {dir} its folder, {name} its last part, {stem} that
+without its ending, {host} its host; {{ and }} are braces.
+"""
+
+import json
+import sys
+
+from pipeline import (
+    BaseRecipe,
+    ComputeJob,
+    DictField,
+    FileField,
+    FloatField,
+    ListField,
+    RemoteCommand,
+    StringField,
+    UsageError,
+    load_data_map,
+    store_data_map,
+)
+from pipeline.formats.placeholders import file_values, parse_template
+from pipeline.run.textfiles import write_text
+
+
+class TemplateField(StringField):
+    """Text with placeholders."""
+
+    def _convert(self, value):
+        text = super()._convert(value)
+        parse_template(text)
+        return text
+
+
+class TemplateListField(ListField):
+    """A list of text with placeholders."""
+
+    def _convert(self, value):
+        elements = [str(element) for element in super()._convert(value)]
+        for element in elements:
+            parse_template(element)
+        return elements
+
+
+class executable(BaseRecipe, RemoteCommand):
+    inputs = {
+        "executable": StringField("-e", help="Program on the hosts, a path or a name on PATH there"),
+        "arguments": TemplateListField("-a", help="Its arguments, e.g. [-v, {file}]", default=["{file}"]),
+        "environment": DictField(help="Added to its environment, e.g. {OMP_NUM_THREADS: 1}", default={}),
+        "output": TemplateField(help="Path of what it makes; must then exist", default="{file}"),
+        "output_mapfile": StringField(help="Default: <job_directory>/mapfiles/<recipe>.mapfile", default=""),
+        "stdout": TemplateField(help="File on the host for what it prints, written when it has succeeded", default=""),
+        "cwd": TemplateField(help="Directory it runs in", default=""),
+        "timeout_s": FloatField(help="Seconds until it is ended", optional=True),
+    }
+    outputs = {
+        "mapfile": StringField(help="Outputs of the entries that succeeded"),
+        "results": FileField(help="One JSON line per entry, in the order of the mapfile"),
+    }
+
+    def go(self):
+        super().go()
+        pairs = self.read_mapfile()
+        jobs = [self.job(host, file) for host, file in pairs]
+        self._schedule_jobs(jobs)
+        if self.run.is_dry:
+            return 0
+        outputs = [self.filled("output", host, file) for host, file in pairs]
+        entries = [entry(job, pair, output) for job, pair, output in zip(jobs, pairs, outputs, strict=True)]
+        done = [(one["host"], one["output"]) for one in entries if one["status"] == "OK"]
+        self.write(entries, done)
+        if len(done) < len(entries):
+            self.logger.warning("%d of %d failed and are left out", len(entries) - len(done), len(entries))
+        return 0 if done else 1
+
+    def read_mapfile(self):
+        args = self.inputs["args"]
+        if len(args) != 1:
+            raise UsageError("%s: expected one argument, a mapfile, got %d" % (self.name, len(args)))
+        pairs = load_data_map(args[0])
+        if not pairs:
+            raise UsageError("%s: expected at least one file, got an empty mapfile" % args[0])
+        return pairs
+
+    def filled(self, name, host, file):
+        return parse_template(self.inputs[name]).fill(file_values(host, file))
+
+    def job(self, host, file):
+        program, values = self.inputs["executable"], file_values(host, file)
+        words = [program, *(parse_template(word).fill(values) for word in self.inputs["arguments"])]
+        environment = {str(key): str(value) for key, value in self.inputs["environment"].items()}
+        output, stdout = self.filled("output", host, file), self.filled("stdout", host, file)
+        return ComputeJob(
+            host,
+            ["python", self.node_script],
+            # Not the job's environment: that is also the node script's, whose Python it could break.
+            arguments=[words, environment, stdout],
+            name=program.rstrip("/").rpartition("/")[2],
+            cwd=self.filled("cwd", host, file) or None,
+            timeout_s=self.inputs["timeout_s"],
+            outputs=[path for path in (output, stdout) if path and path != file],
+        )
+
+    def write(self, entries, done):
+        results = self.run.path_for("results", self.run.start_time, self.name + ".jsonl")
+        write_text(results, "".join(json.dumps(one) + "\n" for one in entries))
+        mapfile = self.inputs["output_mapfile"] or str(self.run.path_for("mapfiles", self.name + ".mapfile"))
+        store_data_map(mapfile, done)
+        self.outputs["results"] = results
+        self.outputs["mapfile"] = mapfile
+
+
+def entry(job, pair, output):
+    """What the results file says of one entry of the mapfile."""
+    results = job.results
+    return {
+        "host": pair[0],
+        "file": pair[1],
+        "output": output,
+        "status": results["status"],
+        "returncode": results["returncode"],
+        "duration_s": results["job_duration"],
+        "stdout": results["stdout_tail"],
+        "message": results["message"],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(executable().main())

@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -14,3 +15,18 @@ def ssh_pair() -> Iterator[SshHosts]:
         pytest.skip("sshd is not installed (Debian: openssh-server)")
     with ssh_hosts(2) as hosts:
         yield hosts
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With PIPELINE_REQUIRE_ALL, where everything must be there, a test that would be skipped fails."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("PIPELINE_REQUIRE_ALL"):
+        report.outcome = "failed"
+        report.longrepr = f"PIPELINE_REQUIRE_ALL is set, and the test was skipped: {skip_reason(report)}"
+    return report
+
+
+def skip_reason(report: pytest.TestReport) -> str:
+    """Return why a test was skipped."""
+    return str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)

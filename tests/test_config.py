@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline
@@ -482,6 +482,7 @@ def test_nul_is_refused(write):
     assert problems(write("[remote]\nuser = a\0b")) == ["pipeline.cfg:2:9: expected text, found a NUL byte"]
 
 
+@settings(deadline=None)
 @given(st.text("[]=ab%()s'\"#; \n:", max_size=60) | st.text(max_size=60))
 def test_any_text_is_parsed_or_reported(text):
     """The parser itself never fails, and every entry has its own line."""

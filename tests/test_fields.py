@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError, ParsetError
@@ -109,6 +109,7 @@ def test_hostile_list_takes_no_time(text):
     assert time.process_time() - start < 5
 
 
+@settings(deadline=None)
 @given(st.text("ab0123456789.[](){},:'\" ", max_size=30))
 def test_any_text_is_a_list_or_a_parset_error(text):
     """No other exception."""
@@ -120,12 +121,14 @@ def test_any_text_is_a_list_or_a_parset_error(text):
             assert "\n" not in problem
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=10), min_size=1))
 def test_formatted_list_comes_back(elements):
     """Commas, quotes, blanks and dots in elements survive."""
     assert parse_list(format_list(elements), expand=False) == elements
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_quoted_text_comes_back(text):
     """Quotes of both kinds survive."""

@@ -59,7 +59,7 @@ def way(request: pytest.FixtureRequest) -> Way:
     if request.param == "openssh" and shutil.which("ssh") is None:
         pytest.skip("ssh is not installed (Debian: openssh-client)")
     client = CLIENTS[request.param]
-    return Way(request.param, lambda command: client("node1", command, hosts.login(), SHORT))
+    return Way(request.param, lambda command: client("node1", command, hosts.login(), Parameters()))
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def read_all(session: Session) -> bytes:
 
 def answer_of(client: Callable[..., Session], host: str, login: Login, command: str = "echo here") -> str:
     """Run one command over a client and return what it prints."""
-    session = client(host, ["sh", "-c", command], login, SHORT)
+    session = client(host, ["sh", "-c", command], login, Parameters())
     try:
         return read_all(session).decode().strip()
     finally:
@@ -272,11 +272,11 @@ def test_a_program_that_heeds_the_end_of_its_input_is_gone_after_close(start: Ca
 
 
 def test_closing_leaves_no_descriptor_behind(way: Way) -> None:
-    """Ten sessions later as many files are open as after the first."""
+    """Four sessions later as many files are open as after the first."""
     way.open(["true"]).close()
     before = set(os.listdir("/proc/self/fd"))
 
-    for _ in range(10):
+    for _ in range(4):
         way.open(["cat"]).close()
 
     assert len(set(os.listdir("/proc/self/fd")) - before) <= 1  # the listing's own
@@ -561,7 +561,7 @@ def test_no_ssh_program_is_a_permanent_error(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_a_dropped_connection_is_an_error_and_not_the_end(client: Callable[..., Session], ssh_pair: SshHosts) -> None:
     """When the connection breaks under a program, reading raises: its output has not ended."""
-    session = client("node2", ["sh", "-c", "echo up; exec cat"], ssh_pair.login(), SHORT)
+    session = client("node2", ["sh", "-c", "echo up; exec cat"], ssh_pair.login(), Parameters())
     try:
         assert session.read(10, WAIT_S) == b"up\n"
 

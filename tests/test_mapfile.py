@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import MapfileError
@@ -85,6 +85,7 @@ def test_problems_are_limited():
     assert "too many" in found[-1]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(HOSTS, FILES), max_size=8))
 @example([("h", 'it\'s "both"')])
 @example([("h", "'"), ("h", "''"), ("h", '"'), ("h", "\\"), ("h", " "), ("h", "\r"), ("h", "a=[b]")])
@@ -95,6 +96,7 @@ def test_format_then_parse_is_the_identity(pairs):
     assert parse_mapfile(format_mapfile(pairs)) == ordered
 
 
+@settings(deadline=None)
 @given(st.text("ab/=[],'\"#\\ \n\r\t", max_size=40) | st.text(max_size=40))
 def test_any_text_is_pairs_or_a_mapfile_error(text):
     """No other exception."""

@@ -7,12 +7,15 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import StoreError, UsageError
 from pipeline.model.jobs import CommandJob, ComputeJob, JobState, Outcome
@@ -144,6 +147,43 @@ def test_late_end_of_an_attempt_leaves_the_next_one_alone(store: RunStore, reade
     (job,) = reader.jobs(1)
     assert (job.state, job.host, job.attempts) == (JobState.RUNNING, "node1", 2)
     assert store.stale_results == 1
+
+
+@settings(max_examples=30, deadline=None)  # each writes two files
+@given(st.lists(st.sampled_from(["retried", "started", "ended", "late"]), max_size=8), st.sampled_from(JobState))
+def test_one_commit_is_as_good_as_many(changes: list[str], last: JobState):
+    """Any story of a job, retries and late results included, gives the same rows in one commit and in many."""
+    with tempfile.TemporaryDirectory() as name:
+        told = [tell(Path(name) / f"{n}.sqlite", changes, last, commits=n == "many") for n in ("one", "many")]
+
+    assert told[0] == told[1]
+
+
+def tell(path: Path, changes: list[str], last: JobState, *, commits: bool) -> tuple[object, ...]:
+    """Write the story of job 1, with a commit after each change or only at the end; return what is in the store."""
+    store, attempt, has_ended = RunStore.open(path, clock=lambda: 1.0), 1, False
+    store.begin_run("example", "j", "t", [], "logs")
+    submit(store)
+    store.dispatched(1, 1, "node0")
+    for change in changes:
+        if change == "retried":
+            store.ended(1, attempt, LOST)
+            attempt += 1
+            store.dispatched(1, attempt, f"node{attempt}")
+            has_ended = False
+        elif change != "started":
+            has_ended = True
+            store.ended(1, attempt if change == "ended" else 1, OK)
+        elif not has_ended:  # an agent tells the start of an attempt before its end
+            store.started(1, attempt, attempt)
+        if commits:
+            store.commit()
+    store.finished(1, last if last.is_final else JobState.OK)
+    store.end_run(0)
+    with RunReader.open(path) as reader:
+        told = (reader.jobs(1), reader.attempts(1), store.stale_results)
+    store.close()
+    return told
 
 
 def test_job_waits_between_two_attempts(store: RunStore, reader: RunReader):

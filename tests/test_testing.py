@@ -31,7 +31,7 @@ def is_running(pid: int) -> bool:
     """Tell whether a process lives; one that has ended and is not yet reaped does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from pipeline.cli.output import write_output
 from pipeline.errors import HostError, UsageError
 from pipeline.model.hosts import expand_hosts
-from pipeline.recipe.active_run import reach_of
 from pipeline.recipe.config import Config, find_config, read_config
 from pipeline.recipe.mapfiles import read_mapfile
 from pipeline.run.connector import Connected, Connector, NotConnected, Notice
@@ -81,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check_all(hosts: Sequence[str], config: Config) -> list[_Check]:
     """Check many hosts side by side, through the same gates and parameters as a run; one answer each, in order."""
-    reach = reach_of(config)
+    reach = config.reach()
     notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
     connector = Connector(reach, None, notices.put)
     for host in hosts:

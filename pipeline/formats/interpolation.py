@@ -12,17 +12,12 @@ __all__ = ["MAX_TOTAL_CHARS", "Interpolation", "close_match", "names_in"]
 MAX_VALUE_CHARS = 64 << 10
 MAX_TOTAL_CHARS = 8 << 20
 _MAX_DEPTH = 50
-_MAX_NAMES = 1000  # difflib takes 0.3 s for a proposal out of 50,000
+_MAX_NAMES = 500  # difflib takes 0.3 s for a proposal out of 50,000
 _TOKEN = re.compile(r"%%|%\(([^()\n%]*+)\)s|%\(")
 
 
 class Interpolation:
-    """
-    The values that `%(name)s` stands for in one section.
-
-    Attributes:
-        used: The names that were asked for so far.
-    """
+    """The values that `%(name)s` stands for in one section."""
 
     def __init__(
         self, find: Callable[[str], str | None], literals: Mapping[str, str], names: Callable[[], Iterable[str]]
@@ -35,7 +30,6 @@ class Interpolation:
             literals: Values taken as they are, before `find` is asked.
             names: Returns all that may be written, for proposals in messages.
         """
-        self.used: set[str] = set()
         self._find = find
         self._literals = literals
         self._names = names
@@ -104,7 +98,6 @@ class Interpolation:
         if text is None:
             proposal = close_match(name, self._names())
             raise ConfigError(f"expected the name of a key of this section or [DEFAULT], got %({name[:60]})s{proposal}")
-        self.used.add(name)
         return self._expand(text, (*chain, name))
 
 

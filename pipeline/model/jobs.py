@@ -3,7 +3,7 @@
 import enum
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,8 @@ class Outcome:
         max_rss_bytes, user_s, system_s: Of the job and the children it waited for (`getrusage(2)`).
         outputs: JSON values the node script set in `self.outputs`.
         stdout_tail, stderr_tail: The last 4 KiB of each, decoded as UTF-8 with surrogate escapes.
+        left_behind: Processes that outlived its leader and were ended.
+        survivors: Pids of those that could not be killed.
     """
 
     state: JobState
@@ -58,6 +60,8 @@ class Outcome:
     outputs: Mapping[str, Any] = field(default_factory=dict)
     stdout_tail: str = ""
     stderr_tail: str = ""
+    left_behind: int = 0
+    survivors: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,23 +103,25 @@ class ComputeJob:
 
     def __post_init__(self) -> None:
         """Check everything that can be checked before anything is started."""
-        hosts = (self.host,) if isinstance(self.host, str) else tuple(self.host)
-        if not hosts:
-            raise InputError(f"job {self.command!r}: no host given; name one host or several")
-        for host in hosts:
-            check_host_name(host)
+        hosts = _checked_hosts(self.host, self.command)
         words = _split(self.command)
         if not words or not words[0]:
             raise InputError(f"job on {hosts[0]}: empty command; give a program and its words")
-        if isinstance(self.arguments, (str, bytes)):
-            raise InputError(f"job {words[-1]!r}: arguments is {self.arguments!r}; expected a list, e.g. ['a', 'b']")
-        _check_numbers(words[-1], self)
-        arguments = tuple(_checked_argument(words[-1], value) for value in self.arguments)
-        set_field = object.__setattr__
-        set_field(self, "host", hosts[0] if isinstance(self.host, str) else hosts)
-        set_field(self, "command", words)
-        set_field(self, "arguments", arguments)
-        set_field(self, "name", self.name or _name_of(words, self.is_script))
+        what = f"job {words[-1]!r}"
+        if isinstance(self.arguments, (str, bytes)) or not isinstance(self.arguments, Iterable):
+            raise InputError(f"{what}: arguments is {self.arguments!r}; expected a list, e.g. ['a', 'b']")
+        _check_numbers(what, self)
+        checked = {
+            "host": hosts[0] if isinstance(self.host, str) else hosts,
+            "command": words,
+            "arguments": tuple(_checked_argument(what, value) for value in self.arguments),
+            "name": self.name or _name_of(words, self.is_script),
+            "cwd": None if self.cwd is None else _checked_text(f"{what}: cwd", self.cwd, "a directory"),
+            "environment": _checked_environment(what, self.environment),
+            "outputs": _checked_outputs(what, self.outputs),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -139,9 +145,45 @@ class CommandJob(ComputeJob):
     is_script = False
 
 
+def _checked_hosts(host: str | Sequence[str], command: object) -> tuple[str, ...]:
+    hosts = (host,) if isinstance(host, str) or not isinstance(host, Iterable) else tuple(host)
+    if not hosts:
+        raise InputError(f"job {command!r}: no host given; name one host or several")
+    return tuple(check_host_name(name) for name in hosts)
+
+
+def _checked_text(what: str, value: Any, expected: str) -> str:
+    """Return text, also of a path object, that a program can be given."""
+    text = value.__fspath__() if hasattr(value, "__fspath__") else value
+    if not isinstance(text, str) or "\0" in text:
+        raise InputError(f"{what}: {value!r}; expected {expected}")
+    return text
+
+
+def _checked_environment(what: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Checked here because on the host it would fail far away from the mistake."""
+    if not isinstance(environment, Mapping):
+        raise InputError(
+            f"{what}: environment: {environment!r}; expected text by name, e.g. {{'OMP_NUM_THREADS': '4'}}"
+        )
+    wrong = [name for name in environment if not isinstance(name, str) or not name or "=" in name or "\0" in name]
+    if wrong:
+        raise InputError(f"{what}: environment: name {wrong[0]!r}; expected text without '='")
+    return {name: _checked_text(f"{what}: environment: {name}", environment[name], "text") for name in environment}
+
+
+def _checked_outputs(what: str, outputs: Sequence[str]) -> tuple[str, ...]:
+    expected = "a list of paths"
+    if isinstance(outputs, (str, bytes)) or not isinstance(outputs, Iterable):
+        raise InputError(f"{what}: outputs: {outputs!r}; expected {expected}")
+    return tuple(_checked_text(f"{what}: outputs", path, expected) for path in outputs)
+
+
 def _split(command: str | Sequence[str]) -> tuple[str, ...]:
     if not isinstance(command, str):
-        return tuple(command)
+        words = command if isinstance(command, Iterable) else [command]
+        return tuple(_checked_text("job command", word, "words: a string or a list of strings") for word in words)
+    _checked_text("job command", command, "words: a string or a list of strings")
     try:
         return tuple(shlex.split(command))
     except ValueError as error:
@@ -152,21 +194,29 @@ def _name_of(words: Sequence[str], is_script: bool) -> str:
     """The script's name: the second word of `python script.py`, else the first."""
     word = words[1] if is_script and len(words) > 1 and words[0] == "python" else words[0]
     base = word.rstrip("/").rpartition("/")[2]
-    return base.removesuffix(".py") or base
+    return base.removesuffix(".py") or base or word
 
 
 def _check_numbers(what: str, job: ComputeJob) -> None:
     cores = job.resources.get("cores", 1)
-    if isinstance(cores, bool) or not isinstance(cores, int) or cores < 1:
-        raise InputError(f"job {what!r}: resources['cores'] is {cores!r}; expected an integer >= 1")
-    if job.timeout_s is not None and not job.timeout_s > 0:
-        raise InputError(f"job {what!r}: timeout_s is {job.timeout_s!r}; expected seconds > 0")
-    if job.retries is not None and (isinstance(job.retries, bool) or job.retries < 0):
-        raise InputError(f"job {what!r}: retries is {job.retries!r}; expected an integer >= 0")
+    if not _is_number(cores, (int,), above=0):
+        raise InputError(f"{what}: resources['cores'] is {cores!r}; expected an integer >= 1")
+    if job.timeout_s is not None and not _is_number(job.timeout_s, (int, float), above=0):
+        raise InputError(f"{what}: timeout_s is {job.timeout_s!r}; expected seconds > 0")
+    if job.retries is not None and not _is_number(job.retries, (int,), above=-1):
+        raise InputError(f"{what}: retries is {job.retries!r}; expected an integer >= 0")
+
+
+def _is_number(value: Any, types: tuple[type, ...], *, above: float) -> bool:
+    """Whether it is a number of these types, and greater; True and nan are no numbers here."""
+    is_of_type = isinstance(value, types) and not isinstance(value, bool)
+    return is_of_type and bool(value > above)
 
 
 def _checked_argument(what: str, value: Any) -> Any:
-    """Bytes become text that gives the same bytes back in argv; anything else must be a JSON value."""
+    """Bytes and paths become text that gives the same bytes back in argv; anything else must be a JSON value."""
+    if hasattr(value, "__fspath__"):
+        value = value.__fspath__()
     if isinstance(value, str):
         return value
     if isinstance(value, bytes):
@@ -175,7 +225,7 @@ def _checked_argument(what: str, value: Any) -> Any:
         json.dumps(value)
     except (TypeError, ValueError):
         raise InputError(
-            f"job {what!r}: argument {value!r} is a {type(value).__name__}; "
+            f"{what}: argument {value!r} is a {type(value).__name__}; "
             "expected a string or a JSON value (number, bool, None, list, dict)"
         ) from None
     return value

@@ -16,7 +16,7 @@ from pipeline.run.events import Event
 from pipeline.run.reach import Reach
 from pipeline.run.store import RunStore
 
-__all__ = ["ActiveRun", "check_job_name", "reach_of", "start_time_now"]
+__all__ = ["ActiveRun", "check_job_name", "check_start_time", "start_time_now"]
 
 if TYPE_CHECKING:
     from pipeline.run.log_gate import LogGate
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MAX_JOB_NAME = 200
+_START_TIME = "%Y-%m-%dT%H:%M:%S"
 _GRACE_S = 5.0
 _HURRY_S = 1.0
 
@@ -33,6 +34,7 @@ class ActiveRun:
     One start of a top-level recipe.
 
     Attributes:
+        start_time: Names what this start leaves beside that of others.
         job_directory: Everything the run leaves is below it.
         steps: Numbers the run's `_schedule_jobs` from 1.
         log_environment: What jobs are told of the log server's TCP gate.
@@ -41,6 +43,7 @@ class ActiveRun:
     def __init__(self, config: Config, start_time: str, *, is_dry: bool, watch: Callable[[Event], None]) -> None:
         """Touch nothing yet; `watch` is told what happens to jobs and hosts."""
         self.config = config
+        self.start_time = start_time
         self.is_dry = is_dry
         self.steps = count(1)
         self.log_environment: dict[str, str] = {}
@@ -66,10 +69,21 @@ class ActiveRun:
         self._store.begin_run(recipe, job_name, start_time, command_line, self.log_directory)
         return log_file
 
+    def path_for(self, *parts: str) -> str:
+        """
+        Return the path of a file below the job directory; its folder is made, for its owner only.
+
+        Raises:
+            ConfigError: If the folder cannot be made.
+        """
+        path = self.job_directory.joinpath(*parts)
+        _make_directory(path.parent)
+        return str(path)
+
     @cached_property
     def reach(self) -> Reach:
         """How hosts are reached, as configured."""
-        return reach_of(self.config)
+        return self.config.reach()
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -137,26 +151,31 @@ def check_job_name(name: str) -> str:
     return name
 
 
-def reach_of(config: Config) -> Reach:
-    """Return how hosts are reached and what their agents are told, as configured."""
-    keys = ("initscript", "engine_ppath", "engine_lpath")
-    return Reach(
-        method=config.remote.method,
-        ssh_client=config.remote.ssh_client,
-        login=config.login,
-        parameters=config.parameters,
-        python=config.deploy.python,
-        environment={key: value for key in keys if (value := getattr(config.deploy, key))},
-    )
+def check_start_time(text: str) -> str:
+    """
+    Return a start time that can be a directory's name.
+
+    Raises:
+        ConfigError: If it is not of the form 2026-11-20T14:14:18.
+    """
+    try:
+        return datetime.strptime(text, _START_TIME).strftime(_START_TIME)
+    except ValueError:
+        raise ConfigError(
+            f"--start-time {text[:40]!r}: expected YYYY-MM-DDThh:mm:ss, e.g. {start_time_now()}"
+        ) from None
 
 
 def start_time_now() -> str:
     """Return now as the original wrote it in paths: 2026-11-20T14:14:18."""
-    return datetime.now().strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.now().strftime(_START_TIME)
 
 
 def _make_directory(path: Path) -> None:
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in reversed(missing):  # one by one: `parents=True` would make those above readable for all
+            folder.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(exist_ok=True)  # says so if it is something else than a directory
     except OSError as error:
         raise ConfigError(f"{path}: cannot make this directory: {error.strerror}; choose another -r") from None

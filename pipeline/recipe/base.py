@@ -65,12 +65,6 @@ class BaseRecipe:
         return 0
 
     @property
-    def node_script(self) -> str:
-        """Path of the node script of the same name: `<d>/nodes/x.py` for `<d>/master/x.py`."""
-        path = Path(self.__file__)
-        return str(path.parents[1] / "nodes" / path.name)
-
-    @property
     def config(self) -> Any:
         """The configuration, `config.get(section, key)` or `config.section.key`."""
         return self.run.config

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,7 +147,22 @@ def find_config(
         folders += [recipe_folder, *recipe_folder.parents]
     candidates = [folder / _FILE_NAME for folder in folders]
     candidates.append(Path(os.path.expanduser(f"~/.{_FILE_NAME}")))
-    return next((path for path in candidates if os.path.exists(path)), None)
+    return next((path for path in candidates if os.path.exists(path) and _is_trusted(path)), None)
+
+
+def _is_trusted(path: Path) -> bool:
+    """
+    Whether a file that nobody named may be obeyed: it says what runs on the hosts.
+
+    Anybody can put a file into /tmp; one of another user is passed over where everybody may write.
+    """
+    owner, everybody_writes = path.stat().st_uid, path.parent.stat().st_mode & stat.S_IWOTH
+    if owner in (os.getuid(), 0) or not everybody_writes:
+        return True
+    log.warning(
+        "%s: passed over: it is another user's, in a folder where all may write; name it with -c", one_line(path)
+    )
+    return False
 
 
 def read_config(

@@ -1,10 +1,14 @@
 """Where a run's log lines go: the terminal and the run's log file."""
 
 import logging
+import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
+
+from pipeline.run.textfiles import open_private
 
 __all__ = ["LogSetup"]
 
@@ -81,6 +85,10 @@ class _FileHandler(logging.FileHandler):
     """A full disk must not end the run; the terminal is told once."""
 
     _has_told = False
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = open_private(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+        return TextIOWrapper(open(descriptor, "ab"), encoding=self.encoding, errors=self.errors)
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exception()

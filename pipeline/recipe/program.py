@@ -3,19 +3,18 @@
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 from pipeline.errors import PipelineError, StoreError, UsageError
-from pipeline.recipe.active_run import ActiveRun, check_job_name, start_time_now
+from pipeline.recipe.active_run import ActiveRun, check_job_name, check_start_time, start_time_now
 from pipeline.recipe.base import BaseRecipe
 from pipeline.recipe.config import find_config, read_config
 from pipeline.recipe.log_setup import LogSetup
 from pipeline.recipe.tasks import read_input_defaults
+from pipeline.run.stdio import write_stderr_lines, write_stdout_lines
 from pipeline.view.progress import Progress
 
 __all__ = ["run_program"]
@@ -51,8 +50,8 @@ def run_program(recipe: BaseRecipe, argv: Sequence[str]) -> int:
 def _run(recipe: BaseRecipe, argv: Sequence[str], interruption: "_Interruption") -> int:
     recipe.parse_options(argv)
     inputs = recipe.inputs
-    job_name = check_job_name(inputs["job_name"] or recipe.name)
-    start_time = inputs["start_time"] or start_time_now()
+    job_name = check_job_name(recipe.name if inputs["job_name"] is None else inputs["job_name"])
+    start_time = check_start_time(inputs["start_time"] or start_time_now())
     config = read_config(
         find_config(inputs["config"], Path(recipe.__file__).parent),
         job_name=job_name,
@@ -88,9 +87,11 @@ def _perform(recipe: BaseRecipe, interruption: "_Interruption") -> int:
     except Interrupted as interrupted:
         status = 128 + interrupted.number
         recipe.logger.error("interrupted by %s: ending all jobs", signal.Signals(interrupted.number).name)
+    except SystemExit as ended:  # a recipe that calls sys.exit() still ends its jobs
+        status = _status_of(ended)
     except Exception as error:  # a bug in a user's recipe: one line, the traceback with -d
         recipe.logger.error("recipe %s: %s: %s", recipe.name, type(error).__name__, error, exc_info=True)
-    interruption.on_signal = recipe.run.hurry
+    interruption.then(recipe.run.hurry)
     left_behind = recipe.run.stop()
     for line in left_behind:
         recipe.logger.error("processes may be left on %s", line)
@@ -103,6 +104,14 @@ def _perform(recipe: BaseRecipe, interruption: "_Interruption") -> int:
     return status
 
 
+def _status_of(ended: SystemExit) -> int:
+    """Return the status that Python itself would exit with."""
+    if isinstance(ended.code, str):
+        write_stderr_lines([ended.code])
+        return EXIT_FAILED
+    return ended.code or 0
+
+
 def _apply_parset(recipe: BaseRecipe) -> None:
     """Take defaults for inputs from `<recipe>.parset` beside the recipe; the command line wins."""
     path = Path(recipe.__file__).with_suffix(".parset")
@@ -113,39 +122,37 @@ def _apply_parset(recipe: BaseRecipe) -> None:
 
 
 def _print_results(recipe: BaseRecipe) -> None:
-    try:
-        print("Results:")
-        for key, value in recipe.outputs.items():
-            print(f"{key} = {value}")
-        if not recipe.outputs:
-            print("No results")
-        sys.stdout.flush()
-    except OSError as error:  # closed, full, or `| head -1`: the run itself is in its log and store
-        log.debug("Results not printed: %s", error)
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # or the interpreter complains at its exit
+    lines = [f"{key} = {value}" for key, value in recipe.outputs.items()] or ["No results"]
+    if problem := write_stdout_lines(["Results:", *lines]):  # the run itself is in its log and store
+        recipe.logger.warning("stdout: cannot be written: %s", problem)
 
 
 def _complain(error: PipelineError) -> int:
     """Tell the user, a line per problem, and return the exit status."""
     problems = error.problems if isinstance(error, UsageError) else (str(error),)
-    for problem in problems:
-        print(problem, file=sys.stderr)
+    write_stderr_lines(problems)
     return error.exit_code
 
 
 class _Interruption:
-    """What a signal does: first it raises `Interrupted` in the main thread, then it calls `on_signal`."""
+    """What signals do: the first raises `Interrupted` in the main thread, later ones hurry the end of the jobs."""
 
     def __init__(self) -> None:
-        self.on_signal: Callable[[], None] = self._raise
-        self._number = signal.SIGINT
+        self._count = 0
+        self._action: Callable[[], None] | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        self._number = signal.Signals(number)
-        self.on_signal()
+        self._count += 1
+        if self._action:
+            self._action()
+        elif self._count == 1:  # raised twice, it would leave before the jobs are ended
+            raise Interrupted(number)
 
-    def _raise(self) -> NoReturn:
-        raise Interrupted(self._number)
+    def then(self, action: Callable[[], None]) -> None:
+        """From now on a signal calls `action`; so does a second one that has come already."""
+        self._action = action
+        if self._count > 1:
+            action()
 
 
 @contextmanager

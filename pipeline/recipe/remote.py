@@ -2,7 +2,6 @@
 
 import logging
 import shlex
-import sys
 import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from pipeline.recipe.active_run import ActiveRun
 from pipeline.recipe.fields import IntField
 from pipeline.run.batch import Batch
 from pipeline.run.notices import JobDefaults
+from pipeline.run.stdio import write_stdout_lines
 
 __all__ = ["RemoteCommand", "RemoteCommandRecipeMixIn"]
 
@@ -52,7 +52,6 @@ class RemoteCommand:
             return batch.wait()
         finally:
             self.run.dispatcher.wait_for_log(batch)
-            self._set_error(batch)
 
     def submit_jobs(self, jobs: Iterable[ComputeJob], max_per_node: int | None = None) -> Batch:
         """Run jobs without waiting; iterate over what is returned to get them as they complete."""
@@ -67,7 +66,7 @@ class RemoteCommand:
         dispatcher = self.run.dispatcher
         environment = {**self.run.log_environment, **self.environment}
         defaults = JobDefaults(environment, remote.job_timeout, remote.retries, remote.failure_policy == "stop")
-        return dispatcher.submit(jobs, limit, self.logger, next(self.run.steps), defaults)
+        return dispatcher.submit(jobs, limit, self.logger, next(self.run.steps), defaults, self.error)
 
     def _limit(self, argument: int | None) -> tuple[int | None, str]:
         """Return the limit per host and where it comes from."""
@@ -82,22 +81,18 @@ class RemoteCommand:
                 return value, source
         return None, "nothing else is said"
 
-    def _set_error(self, batch: Batch) -> None:
-        if any(job.results.get("status") != JobState.OK.value for job in batch.jobs.values()):
-            self.error.set()
-
     def _show(self, jobs: list[ComputeJob], max_per_node: int | None) -> dict[int, ComputeJob]:
         """Print which job would run where and why, and what it would run."""
         limit, source = self._limit(max_per_node)
-        print(f"Dry run: {len(jobs)} jobs; at a time on a host: {_shown(limit)} ({source})")
+        lines = [f"Dry run: {len(jobs)} jobs; at a time on a host: {_shown(limit)} ({source})"]
         for job_id, job in enumerate(jobs, 1):
             host = job.hosts[0]
             why = f"first of {', '.join(job.hosts)}" if len(job.hosts) > 1 else "its host"
             words = [*job.command, *(["<loghost>", "<logport>"] if job.is_script else []), *job.argument_words]
             line = shlex.join(words).replace("'<loghost>' '<logport>'", "<loghost> <logport>")
-            print(f"  job {job_id} ({job.name}) on {host} [{why}, {self.run.reach.describe(host)}]: {line}")
+            lines.append(f"  job {job_id} ({job.name}) on {host} [{why}, {self.run.reach.describe(host)}]: {line}")
             job.results.update({"status": JobState.PENDING.value, "returncode": None, "host": host, "attempts": 0})
-        sys.stdout.flush()
+        write_stdout_lines(lines)
         return dict(enumerate(jobs, 1))
 
 

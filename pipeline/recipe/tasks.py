@@ -116,10 +116,10 @@ def _add_file(tasks: dict[str, dict[str, Setting]], path: str | os.PathLike[str]
                 task[key] = Setting(entry.text, source)
                 problems.append(f"{source}: [{name}] {key}: {error}")
             n_chars += len(task[key].value)
-        if n_chars > MAX_TOTAL_CHARS:
-            problems.append(f"{one_line(path)}: expected at most {MAX_TOTAL_CHARS} characters after interpolation")
-        if len(problems) > _MAX_PROBLEMS or n_chars > MAX_TOTAL_CHARS:
-            break
+            if n_chars > MAX_TOTAL_CHARS:
+                problems.append(f"{source}: expected at most {MAX_TOTAL_CHARS} characters in all after interpolation")
+            if n_chars > MAX_TOTAL_CHARS or len(problems) >= _MAX_PROBLEMS:
+                raise ConfigError(problems)
     if problems:
         raise ConfigError(problems)
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 
 from pipeline.errors import PipelineError
-from pipeline.model.jobs import ComputeJob
+from pipeline.model.jobs import ComputeJob, JobState
 
 __all__ = ["Batch"]
 
@@ -22,11 +22,17 @@ class Batch:
     """
 
     def __init__(
-        self, jobs: Mapping[int, ComputeJob], cancel: Callable[[frozenset[int]], None], *, is_done: bool = False
+        self,
+        jobs: Mapping[int, ComputeJob],
+        cancel: Callable[[frozenset[int]], None],
+        *,
+        error: threading.Event | None = None,
+        is_done: bool = False,
     ) -> None:
-        """Start with no job final (a dry run: with all); `cancel` asks the dispatcher."""
+        """Start with no job final (a dry run: with all); `cancel` asks the dispatcher, a failed job sets `error`."""
         self.jobs = dict(jobs)
         self._cancel = cancel
+        self._failed = error or threading.Event()
         self._changed = threading.Condition()
         self._done: deque[ComputeJob] = deque(self.jobs.values() if is_done else ())
         self._waiting = set() if is_done else set(self.jobs)
@@ -68,6 +74,8 @@ class Batch:
 
     def finish(self, job_id: int) -> None:
         """Note a final job; called by the dispatcher."""
+        if self.jobs[job_id].results.get("status") != JobState.OK.value:
+            self._failed.set()
         with self._changed:
             self._waiting.discard(job_id)
             self._done.append(self.jobs[job_id])

@@ -49,6 +49,8 @@ class Connector:
         self._gates: defaultdict[str, threading.BoundedSemaphore] = defaultdict(
             lambda: threading.BoundedSemaphore(per_sshd)
         )
+        self._lock = threading.Lock()
+        self._is_closed = False
 
     def connect(self, host: str) -> None:
         """Start connecting; `Connected` or `NotConnected` follows."""
@@ -57,7 +59,7 @@ class Connector:
 
     def _connect(self, host: str) -> None:
         try:
-            with self._gates[self._reach.address(host)], self._gate:
+            with self._gate_of(self._reach.address(host)), self._gate:
                 link = connect(host, self._reach, self._log_server, self._notify)
         except HostError as error:
             self._notify(NotConnected(error))
@@ -65,4 +67,21 @@ class Connector:
             # A bug of ours or of a library must fail this host, not leave its jobs waiting for ever.
             self._notify(NotConnected(HostError(host, f"{type(error).__name__}: {error}", is_permanent=True)))
         else:
-            self._notify(Connected(link))
+            self._hand_over(link)
+
+    def close(self) -> None:
+        """From now on nobody wants to know: a host that answers later is left at once."""
+        with self._lock:
+            self._is_closed = True
+
+    def _gate_of(self, address: str) -> threading.BoundedSemaphore:
+        with self._lock:  # a defaultdict may call its factory once for each of two threads
+            return self._gates[address]
+
+    def _hand_over(self, link: Link) -> None:
+        with self._lock:
+            is_wanted = not self._is_closed
+            if is_wanted:
+                self._notify(Connected(link))
+        if not is_wanted:
+            link.close()

@@ -64,7 +64,7 @@ class _Opening:
         try:
             data = self._session.read(_READ_BYTES, max(left_s, 0.001))
         except TimeoutError:
-            what = f"no {waiting_for} in {self._timeout_s:.0f} s; does a login script wait or hang there?"
+            what = f"waited {self._timeout_s:.0f} s for {waiting_for}; does a login script wait or hang there?"
             raise self._error(what) from None
         if not data:
             raise self._error(f"the session ended before {waiting_for}")
@@ -106,6 +106,13 @@ def greet(host: str, session: Session, reach: Reach) -> Greeting:
     except FrameError as error:
         raise AgentError(host, f"broken protocol: {error}", is_permanent=True) from None
     hello = messages[0][0]
-    if hello["k"] != "hello" or hello.get("token") != token:
-        raise AgentError(host, f"expected the agent's hello, got {hello['k']!r}", is_permanent=True)
+    if hello["k"] != "hello" or hello.get("token") != token or not _is_complete(hello):
+        raise AgentError(
+            host, f"broken protocol: expected the agent's hello, got {str(hello)[:80]!r}", is_permanent=True
+        )
     return Greeting(hello, reader, messages[1:])
+
+
+def _is_complete(hello: Header) -> bool:
+    cores, python, time_s = hello.get("cores"), hello.get("python"), hello.get("time")
+    return isinstance(cores, int) and cores > 0 and isinstance(python, str) and isinstance(time_s, int | float)

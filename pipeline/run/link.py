@@ -6,13 +6,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from typing import Any
 
 from pipeline.errors import FrameError, HostError, PipelineError
 from pipeline.formats.frames import Header, encode_message
 from pipeline.hosts.session import Session
+from pipeline.model.jobs import Outcome
 from pipeline.run.handshake import Greeting, greet
 from pipeline.run.log_server import LogFeed, LogServer
+from pipeline.run.outcomes import read_outcome
 from pipeline.run.reach import Reach
 
 __all__ = ["Link", "LinkEnded", "LinkMessage", "connect"]
@@ -25,27 +28,40 @@ _KINDS = ("out", "err", "log")
 
 
 class LinkMessage:
-    """A `start` or `result` from a host; `logged` is how far the log must be for all of its output to be in it."""
+    """
+    A `start` or `result` from a host, checked.
 
-    __slots__ = ("header", "link", "logged", "payload")
+    Attributes:
+        outcome: What a result says; None for a start.
+        logged: How far the log must be for all of the attempt's output to be in it.
+    """
 
-    def __init__(self, link: "Link", header: Header, payload: bytes, logged: int) -> None:
+    __slots__ = ("header", "link", "logged", "outcome")
+
+    def __init__(self, link: "Link", header: Header, outcome: Outcome | None = None, logged: int = 0) -> None:
         """Bind a message to the link it came over."""
         self.link = link
         self.header = header
-        self.payload = payload
+        self.outcome = outcome
         self.logged = logged
 
 
 class LinkEnded:
-    """A link is gone; `reason` is empty after an orderly goodbye."""
+    """
+    A link is gone.
 
-    __slots__ = ("link", "reason")
+    Attributes:
+        reason: Empty after an orderly goodbye.
+        is_permanent: The host broke the protocol; nothing it says is believed any more.
+    """
 
-    def __init__(self, link: "Link", reason: str) -> None:
+    __slots__ = ("is_permanent", "link", "reason")
+
+    def __init__(self, link: "Link", reason: str, is_permanent: bool) -> None:
         """Bind the end to its link."""
         self.link = link
         self.reason = reason
+        self.is_permanent = is_permanent
 
 
 class Link:
@@ -53,6 +69,7 @@ class Link:
     Attributes:
         host: The name the jobs use.
         hello: What the agent said of itself, see `node/guardian.py`.
+        end: How it ended, once it has.
         hello_at_s: When it did, seconds since 1970 by our clock.
     """
 
@@ -69,6 +86,7 @@ class Link:
         self.host = host
         self.hello = greeting.hello
         self.hello_at_s = time.time()
+        self.end: LinkEnded | None = None
         self._session = session
         self._greeting = greeting
         self._parameters = reach.parameters
@@ -79,6 +97,7 @@ class Link:
         self._seq = 0
         self._given: set[tuple[int, int]] = set()
         self._has_said_bye = False
+        self._why_closed = ""
         for task in (self._read, self._write):
             threading.Thread(target=task, name=f"{task.__name__[1:]} {host}", daemon=True).start()
 
@@ -106,7 +125,8 @@ class Link:
         self._answers[number] = answer
         self.send({"k": "stat", "id": number}, list(paths))
         try:
-            return [(kind, size) for kind, size in answer.get(timeout=timeout_s)]
+            found: list[tuple[str, int]] = answer.get(timeout=timeout_s)
+            return found
         except queue.Empty:
             raise HostError(self.host, f"no answer about its files in {timeout_s:.0f} s") from None
 
@@ -124,7 +144,7 @@ class Link:
             while (data := self._next_outgoing(beat)) is not None:
                 self._session.write(data, timeout_s)
         except TimeoutError:
-            log.debug("%s: takes no data for %.0f s", self.host, timeout_s)
+            self._why_closed = f"takes no data for {timeout_s:.0f} s"
             self._session.close()
         except HostError as error:
             # The reading thread sees the same and gives the verdict.
@@ -147,25 +167,40 @@ class Link:
     # -- the reading thread
 
     def _read(self) -> None:
-        feed = self._log_server.open_feed(self.host, self._parameters.host_queue_bytes) if self._log_server else None
+        is_permanent = False
         try:
-            reason = self._read_all(feed)
-        except (HostError, FrameError) as error:
-            reason = error.reason if isinstance(error, HostError) else f"broken protocol: {error}"
+            reason = self._read_with_feed()
+        except HostError as error:
+            reason = self._why_closed or error.reason
+        except FrameError as error:
+            reason, is_permanent = f"broken protocol: {error}", True
         except PipelineError as error:
             reason = str(error)
-        finally:
-            if feed:
-                feed.close()
         self.close()
-        self._notify(LinkEnded(self, "" if self._has_said_bye else reason))
+        self.end = LinkEnded(self, "" if self._has_said_bye else reason, is_permanent)
+        self._notify(self.end)
+
+    def _read_with_feed(self) -> str:
+        if not self._log_server:
+            return self._read_all(None)
+        with closing(self._log_server.open_feed(self.host, self._parameters.host_queue_bytes)) as feed:
+            try:
+                return self._read_all(feed)
+            finally:
+                with suppress(PipelineError):  # the log server is closed: the error under way says more
+                    for job_id, attempt in sorted(self._given):  # lost: what they have written must not stay behind
+                        feed.finish(job_id, attempt)
 
     def _read_all(self, feed: LogFeed | None) -> str:
         """Take in messages until the end; returns why it ended."""
         messages = self._greeting.rest
         while True:
             for header, payload in messages:
-                self._take(header, payload, feed)
+                try:
+                    self._take(header, payload, feed)
+                except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+                    # A host can send anything: what we did not think of is its fault, too.
+                    raise FrameError(f"message {header['k']!r}: {type(error).__name__}: {str(error)[:100]!r}") from None
             try:
                 data = self._session.read(_READ_BYTES, self._parameters.dead_after)
             except TimeoutError:
@@ -180,21 +215,30 @@ class Link:
         if kind in _NUMBERED:
             self._seq += 1
             if header.get("seq") != self._seq:
-                raise FrameError(f"message {header.get('seq')!r} where {self._seq} was due")
+                raise FrameError(f"message {str(header.get('seq'))[:40]!r} where {self._seq} was due")
         if kind == "output":
             pieces = self._checked_pieces(header, len(payload))
             if feed:
                 feed.send(pieces, payload)
         elif kind in ("start", "result"):
             self._check_given(header.get("job"), header.get("attempt"))
-            logged = feed.finish(header["job"], header["attempt"]) if feed and kind == "result" else 0
-            self._notify(LinkMessage(self, header, payload, logged))
+            self._notify(self._checked_message(header, payload, feed))
         elif kind == "stat":
-            self._answers[header["id"]].put(json.loads(payload))
+            self._answers[header["id"]].put([(str(kind), int(size)) for kind, size in json.loads(payload)])
         elif kind == "bye":
             self._has_said_bye = True
         elif kind != "beat":
-            raise FrameError(f"unknown message {kind!r}")
+            raise FrameError(f"unknown message {kind[:40]!r}")
+
+    def _checked_message(self, header: Header, payload: bytes, feed: LogFeed | None) -> LinkMessage:
+        if header["k"] == "start":
+            if not isinstance(header.get("pid"), int):
+                raise FrameError(f"start with pid {str(header.get('pid'))[:40]!r}")
+            return LinkMessage(self, header)
+        outcome = read_outcome(header, payload)
+        self._given.remove((header["job"], header["attempt"]))  # one result, and nothing after it
+        logged = feed.finish(header["job"], header["attempt"]) if feed else 0
+        return LinkMessage(self, header, outcome, logged)
 
     def _checked_pieces(self, header: Header, size: int) -> list[tuple[int, int, str, int]]:
         """Return what an output frame is made of; a host can send anything, and is believed nothing."""
@@ -210,7 +254,8 @@ class Link:
 
     def _check_given(self, job_id: Any, attempt: Any) -> None:
         if (job_id, attempt) not in self._given:
-            raise FrameError(f"report on job {job_id!r} attempt {attempt!r}, which was not given to this host")
+            shown = f"report on job {job_id!r} attempt {attempt!r}"
+            raise FrameError(f"{shown[:100]}, which was not given to this host")
 
 
 def connect(

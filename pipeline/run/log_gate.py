@@ -28,6 +28,7 @@ KEY_VARIABLE = "PIPELINE_LOG_KEY"
 SERVER_VARIABLE = "PIPELINE_LOG_SERVER"
 _MAX_RECORD_BYTES = 1 << 20
 _MAX_RECORDS_AT_ONCE = 1000
+_MAX_REFUSED = 100
 
 
 class LogGate:
@@ -79,7 +80,7 @@ class LogGate:
                 float(record["t"]), int(record["l"]), str(record["n"]), str(record["m"])
             except zmq.Again:
                 return
-            except (ValueError, TypeError, KeyError):
+            except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError):
                 log.warning("log server: a message over TCP is not a log record; dropped")
                 continue
             yield record
@@ -97,10 +98,12 @@ class _Allowed:
 
     def __init__(self, public_key: bytes) -> None:
         self._public_key = public_key
+        self._refused: set[bytes] = set()  # ZeroMQ tries again ten times a second: each is told of once
 
     def callback(self, domain: str, key: bytes) -> bool:
         is_known = hmac.compare_digest(key, self._public_key)
-        if not is_known:
+        if not is_known and key not in self._refused and len(self._refused) < _MAX_REFUSED:
+            self._refused.add(key)
             log.warning("log server: a peer with an unknown key tried to connect; refused")
         return is_known
 

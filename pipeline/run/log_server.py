@@ -40,7 +40,7 @@ class LogFeed:
         self._socket.sndhwm = max(1, max_bytes // _BATCH_BYTES // 2)
         self._socket.sndtimeo = _SEND_MS
         self._socket.connect(_ADDRESS)
-        self._sent = 0
+        self._sent = server.sent_before(host)
 
     def send(self, pieces: Any, payload: bytes) -> None:
         """Pass on the pieces of an `output` frame; blocks while the queue is full."""
@@ -54,6 +54,7 @@ class LogFeed:
     def close(self) -> None:
         """Leave what was sent to the server."""
         self._socket.close(linger=1000)
+        self._server.forget_feed(self._host.decode(), self._sent)
 
     def _push(self, *parts: bytes) -> None:
         while True:
@@ -85,9 +86,11 @@ class LogServer:
         self._context: zmq.Context[Any] = zmq.Context()
         self._writer = LogWriter(directory, names, levels)
         self._received: dict[str, int] = {}
+        self._sent: dict[str, int] = {}
         self._progress = threading.Condition()
         self._gate = gate
         self.is_closed = False
+        self._open_feeds = 0
         self._socket = self._context.socket(zmq.PULL)
         self._socket.rcvhwm = 1  # what waits, waits in the host's own feed
         self._socket.bind(_ADDRESS)
@@ -95,8 +98,27 @@ class LogServer:
         self._thread.start()
 
     def open_feed(self, host: str, max_bytes: int) -> LogFeed:
-        """Return a feed for the calling thread."""
+        """
+        Return a feed for the calling thread.
+
+        Raises:
+            PipelineError: If the server is closed: the host answered when nobody wanted it any more.
+        """
+        with self._progress:
+            if self.is_closed:
+                raise PipelineError("the log server is closed")
+            self._open_feeds += 1
         return LogFeed(self, self._context, host, max_bytes)
+
+    def sent_before(self, host: str) -> int:
+        """Return how many messages the earlier feeds of a host have sent."""
+        return self._sent.get(host, 0)
+
+    def forget_feed(self, host: str, sent: int) -> None:
+        """Note that a feed is closed; called by it."""
+        with self._progress:
+            self._sent[host] = sent
+            self._open_feeds -= 1
 
     def wait_for(self, host: str, count: int, timeout_s: float) -> bool:
         """Wait until so many messages of a host are in the log; False if they are not in time."""
@@ -105,9 +127,15 @@ class LogServer:
 
     def close(self) -> None:
         """Take what has arrived, then end."""
-        self.is_closed = True
+        with self._progress:
+            self.is_closed = True
+        with self._context.socket(zmq.PUSH) as wake:  # or it would wait for the end of its poll
+            wake.linger = _SEND_MS
+            wake.connect(_ADDRESS)
+            wake.send_multipart([b""], zmq.NOBLOCK)
         self._thread.join(timeout=10.0)
-        self._context.destroy(linger=0)
+        if not self._thread.is_alive() and not self._open_feeds:
+            self._context.term()  # with a socket left open in another thread it would wait for ever
 
     def _serve(self) -> None:
         poller = zmq.Poller()
@@ -126,11 +154,14 @@ class LogServer:
             else:
                 self._writer.flush()
         self._writer.close()
+        self._socket.close(linger=0)
         if self._gate:
             self._gate.close()
 
     def _take(self, parts: list[bytes]) -> None:
         host = parts[0].decode()
+        if not host:  # the wake-up of `close`
+            return
         if len(parts) == 3:
             self._writer.write(host, json.loads(parts[1]), parts[2], time.time())
         else:

@@ -9,6 +9,7 @@ time of arrival, job id and attempt, and what it is: `out`, `err` or `log`. A `+
 no newline followed in the original: the next line of the same job and kind goes on, so every byte can be had back.
 """
 
+import contextlib
 import json
 import logging
 import re
@@ -18,10 +19,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pipeline.run.textfiles import open_private
+
 __all__ = ["LogWriter"]
+
+log = logging.getLogger(__name__)
 
 _MAX_LINE_BYTES = 64 << 10
 _MAX_OPEN_FILES = 64
+_MAX_TIME_S = 1 << 33  # later than that `logging` cannot show; a host may send any number
+# One logger for all: `logging` never forgets one, and there may be as many names as jobs, or as a host makes up.
+_NODES = logging.getLogger("node")
 # Terminal escapes in a job's output must not act on the user's terminal; tab and newline may pass.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 
@@ -36,6 +44,7 @@ class LogWriter:
         self._levels = levels
         self._files: OrderedDict[str, BinaryIO] = OrderedDict()
         self._begun: dict[tuple[str, int, int, str], bytes] = {}  # lines whose newline has not come yet
+        self._full: set[str] = set()  # hosts whose file could not be written, so that each is told of once
 
     def write(self, host: str, pieces: Sequence[Sequence[Any]], payload: bytes, at_s: float) -> None:
         """
@@ -55,30 +64,34 @@ class LogWriter:
                 packed.append(self._take_record(host, job_id, attempt, data, stamp))
             else:
                 packed += self._take_output((host, job_id, attempt, kind), data, stamp)
-        self._file(host).write(b"".join(packed))
+        self._append(host, b"".join(packed))
 
     def finish(self, host: str, job_id: int, attempt: int) -> None:
         """Write what an attempt left without a newline at its end."""
         for kind in ("out", "err"):
             rest = self._begun.pop((host, job_id, attempt, kind), b"")
             if rest:
-                self._file(host).write(
-                    b"%s %d.%d %s+| %s\n" % (_stamp(time.time()), job_id, attempt, kind.encode(), rest)
-                )
+                self._append(host, b"%s %d.%d %s+| %s\n" % (_stamp(time.time()), job_id, attempt, kind.encode(), rest))
                 self._log_lines(host, job_id, kind, [rest])
 
     def write_foreign(self, record: Mapping[str, Any]) -> None:
         """Take a record of a script that no agent started."""
         _log_record(record)
-        self._file("tcp").write(b"%s - log| %s\n" % (_stamp(time.time()), _packed_record(record)))
+        self._append("tcp", b"%s - log| %s\n" % (_stamp(time.time()), _packed_record(record)))
 
     def flush(self) -> None:
         """Let readers of the files see everything."""
-        for file in self._files.values():
-            file.flush()
+        for host, file in list(self._files.items()):
+            try:
+                file.flush()
+            except OSError as error:
+                self._drop_file(host, error)
 
     def close(self) -> None:
-        """Close all files."""
+        """Write what lost attempts left without a newline, and close all files."""
+        for host, job_id, attempt, _ in list(self._begun):
+            self.finish(host, job_id, attempt)
+        self.flush()
         for file in self._files.values():
             file.close()
         self._files.clear()
@@ -88,7 +101,7 @@ class LogWriter:
             record = json.loads(data)
             _log_record(record)
             text = _packed_record(record)
-        except (ValueError, KeyError, TypeError):
+        except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError):
             text = b"not a log record: " + data.replace(b"\n", b" ")
         return b"%s %d.%d log| %s\n" % (stamp, job_id, attempt, text)
 
@@ -107,19 +120,39 @@ class LogWriter:
             self._begun[key] = rest
 
     def _log_lines(self, host: str, job_id: int, kind: str, lines: Sequence[bytes]) -> None:
-        logger = logging.getLogger(f"node.{host}.{self._names.get(job_id, job_id)}")
-        level = self._levels[kind]
-        if logger.isEnabledFor(level):
+        name, level = f"node.{host}.{self._names.get(job_id, job_id)}", self._levels[kind]
+        if _NODES.isEnabledFor(level):
             for line in lines:
-                logger.log(level, "%s", _printable(line.decode("utf-8", "backslashreplace")))
+                text = _printable(line.decode("utf-8", "backslashreplace"))
+                _NODES.handle(_NODES.makeRecord(name, level, "", 0, text, (), None))
+
+    def _append(self, host: str, data: bytes) -> None:
+        """Add to a host's file; a full disk must not end the run, nor stop what other hosts write."""
+        try:
+            self._file(host).write(data)
+        except OSError as error:
+            self._drop_file(host, error)
+
+    def _drop_file(self, host: str, error: OSError) -> None:
+        file = self._files.pop(host, None)
+        if file:
+            with contextlib.suppress(OSError):  # it tries once more to write what it holds
+                file.close()
+        if host not in self._full:
+            self._full.add(host)
+            log.error("%s: %s; output of jobs is missing there", self._directory / f"{host}.log", error.strerror)
 
     def _file(self, host: str) -> BinaryIO:
         """Return the host's open file; the longest unused one is closed when there are too many."""
         file = self._files.pop(host, None)
         if file is None:
             if len(self._files) >= _MAX_OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-            file = (self._directory / f"{host}.log").open("ab")
+                oldest = next(iter(self._files))
+                try:
+                    self._files.pop(oldest).close()
+                except OSError as error:
+                    self._drop_file(oldest, error)
+            file = open(self._directory / f"{host}.log", "ab", opener=open_private)  # noqa: SIM115
         self._files[host] = file
         return file
 
@@ -141,13 +174,13 @@ def _packed_record(record: Mapping[str, Any]) -> bytes:
 
 def _log_record(fields: Mapping[str, Any]) -> None:
     """Hand a node's record to `logging` as it was made there, with its own time."""
-    logger = logging.getLogger(_printable(str(fields["n"])))
-    level = int(fields["l"])
-    if not logger.isEnabledFor(level):
+    name, level, created_s = _printable(str(fields["n"])), int(fields["l"]), float(fields["t"])
+    if not _NODES.isEnabledFor(level):
         return
-    record = logger.makeRecord(logger.name, level, "", 0, _printable(str(fields["m"])), (), None)
-    record.created = float(fields["t"])
-    record.msecs = record.created % 1 * 1000
+    record = _NODES.makeRecord(name, level, "", 0, _printable(str(fields["m"])), (), None)
+    if 0 <= created_s < _MAX_TIME_S:
+        record.created = created_s
+        record.msecs = created_s % 1 * 1000
     if fields.get("x"):
         record.exc_text = _printable(str(fields["x"]))
-    logger.handle(record)
+    _NODES.handle(record)

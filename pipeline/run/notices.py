@@ -1,14 +1,21 @@
 """What recipes ask of the dispatcher, and what it keeps of each job."""
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.errors import InputError
+from pipeline.formats.frames import MAX_MESSAGE_BYTES
 from pipeline.model.jobs import ComputeJob, Outcome
 from pipeline.run.batch import Batch
+from pipeline.schedule.events import JobPlan
 
 __all__ = ["Asked", "JobDefaults", "JobEntry", "StopAsked", "Submission"]
+
+_MAX_ARGUMENTS_BYTES = MAX_MESSAGE_BYTES - (4 << 20)  # leaves room for the command and the environment
+_SURELY_FITS = _MAX_ARGUMENTS_BYTES // 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +44,28 @@ class Submission:
     def __init__(
         self, batch: Batch, max_per_node: int | None, logger: logging.Logger, step: int, defaults: JobDefaults
     ) -> None:
-        """See `Dispatcher.submit`."""
+        """
+        See `Dispatcher.submit`.
+
+        Raises:
+            InputError: If the arguments of a job are longer than a message to a host can be.
+        """
+        for job in batch.jobs.values():
+            _check_size(job)
         self.batch = batch
         self.defaults = defaults
         self.max_per_node = max_per_node
         self.logger = logger
         self.step = step
+
+    def plans(self) -> Iterator[JobPlan]:
+        """What the schedule needs to know of the jobs."""
+        for job_id, job in self.batch.jobs.items():
+            yield JobPlan(job_id, job.hosts, self.max_per_node, job.cores, self.max_attempts(job))
+
+    def max_attempts(self, job: ComputeJob) -> int:
+        """1 + the retries of the job, or else of the configuration."""
+        return 1 + (self.defaults.retries if job.retries is None else job.retries)
 
 
 class Asked:
@@ -70,6 +93,7 @@ class JobEntry:
     A job in the dispatcher.
 
     Attributes:
+        attempts: Executions so far.
         outcome: Of its last attempt that ended.
         mark: (host, count) up to which the log server must be for all that it wrote to be in the log.
     """
@@ -86,8 +110,13 @@ class JobEntry:
 
     @property
     def max_attempts(self) -> int:
-        """1 + the retries of the job, or else of the configuration."""
-        return 1 + (self.submission.defaults.retries if self.job.retries is None else self.job.retries)
+        """So many executions at most."""
+        return self.submission.max_attempts(self.job)
+
+    @property
+    def logger(self) -> logging.Logger:
+        """Of the recipe it comes from."""
+        return self.submission.logger
 
     def run_message(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return header (but job and attempt) and payload of its `run` frame."""
@@ -101,3 +130,15 @@ class JobEntry:
             "outputs": list(job.outputs),
         }
         return {"k": "run", "script": job.is_script, "timeout_s": timeout_s}, task
+
+
+def _check_size(job: ComputeJob) -> None:
+    # JSON may make 12 bytes of a character: only what could be too long is looked at closely.
+    if sum(len(value) if isinstance(value, str) else len(json.dumps(value)) for value in job.arguments) < _SURELY_FITS:
+        return
+    size = len(json.dumps(job.arguments))
+    if size > _MAX_ARGUMENTS_BYTES:
+        raise InputError(
+            f"job {job.name!r}: its arguments take {size >> 20} MiB; expected at most "
+            f"{_MAX_ARGUMENTS_BYTES >> 20} MiB; put them into a file on the host"
+        )

@@ -8,8 +8,12 @@ from typing import Any
 from pipeline.errors import FrameError
 from pipeline.formats.frames import Header
 from pipeline.model.jobs import ComputeJob, JobState, Outcome
+from pipeline.run.textfiles import one_line
 
 __all__ = ["describe_failure", "job_results", "read_outcome"]
+
+_MAX_MESSAGE = 1000
+_MAX_LINE = 200
 
 
 def read_outcome(header: Header, payload: bytes) -> Outcome:
@@ -22,7 +26,7 @@ def read_outcome(header: Header, payload: bytes) -> Outcome:
     try:
         state = JobState(header["state"])
         if state is JobState.REFUSED:
-            return Outcome(state, message=str(header["message"]))
+            return Outcome(state, message=one_line(str(header["message"])[:_MAX_MESSAGE]))
         body = json.loads(payload)
         outcome = Outcome(
             state=state,
@@ -35,9 +39,11 @@ def read_outcome(header: Header, payload: bytes) -> Outcome:
             stdout_tail=str(body["stdout_tail"]),
             stderr_tail=str(body["stderr_tail"]),
             message=_what_happened(state, header, body),
+            left_behind=int(header["left_behind"]),
+            survivors=tuple(int(pid) for pid in header["survivors"]),
         )
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise FrameError(f"not a result: {error!r}") from None
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise FrameError(f"not a result: {type(error).__name__} {str(error)[:_MAX_LINE]!r}") from None
     if not state.is_final:
         raise FrameError(f"not a result: state {state.value}")
     return outcome
@@ -93,7 +99,7 @@ def _last_line(body: Mapping[str, Any]) -> str:
     for key in ("error", "stderr_tail", "stdout_tail"):
         lines = [line.strip() for line in str(body.get(key) or "").splitlines() if line.strip()]
         if lines:
-            return "".join(c if c.isprintable() else "?" for c in lines[-1][:200])
+            return one_line(lines[-1][:_MAX_LINE])
     return ""
 
 

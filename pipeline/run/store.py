@@ -25,8 +25,9 @@ INSERT INTO runs (recipe, job_name, start_time, command_line, log_directory, mas
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 
 # What each kind of change does. A commit goes through the kinds in this order and through each statement with all
-# rows of the kind at once: faster than row by row, and the same, since no job is dispatched after it finished and
-# what concerns an attempt names it. A result counts only if the *first* statement found a row not yet final (G4).
+# rows of the kind at once: faster than row by row, and the same, since what concerns an attempt names it, an attempt
+# starts before it ends, and no job is dispatched after it finished. A result counts only if the *first* statement
+# found a row not yet final (G4).
 _STATEMENTS: Mapping[str, tuple[str, ...]] = {
     "host": (
         """INSERT INTO hosts (run_id, host, state, verdict, cores, python, method, changed_at)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 
-__all__ = ["MAX_TEXT_BYTES", "one_line", "read_text", "write_text"]
+__all__ = ["MAX_TEXT_BYTES", "one_line", "open_private", "read_text", "write_text"]
 
 MAX_TEXT_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 20
@@ -83,6 +83,11 @@ def write_text(path: _Path, text: str, *, error: type[UsageError] = UsageError) 
         _replace(target, text.encode("utf-8", "surrogateescape"))
     except (OSError, ValueError) as problem:
         raise error(f"{one_line(path)}: cannot be written: {_reason(problem)}") from None
+
+
+def open_private(path: str, flags: int) -> int:
+    """Open as `os.open` does, a new file for its owner only; to be the `opener` of `open`."""
+    return os.open(path, flags, 0o600)
 
 
 def _read_bytes(path: _Path, max_bytes: int, error: type[UsageError]) -> bytes:

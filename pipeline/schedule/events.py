@@ -73,6 +73,7 @@ class HostLost:
 
     host: str
     reason: str
+    is_permanent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

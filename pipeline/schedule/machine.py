@@ -142,7 +142,7 @@ class Schedule:
             heappush(self._due, (free_at_s, host.name))
             yield self._finish(job, _S.LOST, event.reason)
         host.trying_since_s = self._now_s
-        yield from self._retry_or_give_up(host, event.reason, False)
+        yield from self._retry_or_give_up(host, event.reason, event.is_permanent)
 
     def _attempt_started(self, event: AttemptStarted) -> Iterator[Instruction]:
         job = self._current(event)
@@ -221,15 +221,16 @@ class Schedule:
                 yield Connect(host.name)
 
     def _fill(self, names: Iterable[str]) -> Iterator[Instruction]:
-        """Start what has a free slot on these hosts."""
-        for name in names:
-            host = self._hosts[name]
-            while host.state is HostState.UP and (job := host.next_job(self._must_wait)):
-                self._move(job, _S.DISPATCHED)
-                job.attempt += 1
-                job.host = name
-                host.occupy(job)
-                yield Start(job.plan.job_id, job.attempt, name)
+        """Start what has a free slot on these hosts, each its own jobs before any helps out others."""
+        hosts = [self._hosts[name] for name in names]
+        for must_wait in (lambda better: True, self._must_wait):
+            for host in hosts:
+                while host.state is HostState.UP and (job := host.next_job(must_wait)):
+                    self._move(job, _S.DISPATCHED)
+                    job.attempt += 1
+                    job.host = host.name
+                    host.occupy(job)
+                    yield Start(job.plan.job_id, job.attempt, host.name)
 
     def _must_wait(self, better: tuple[str, ...]) -> bool:
         """Whether one of these hosts, which a job prefers, may still come up."""

@@ -43,9 +43,6 @@ class JobRecord:
         self.is_cancelled = False
 
 
-_Queue = deque[JobRecord]
-
-
 class HostRecord:
     """
     A host, its slots and the jobs waiting for it.
@@ -68,16 +65,19 @@ class HostRecord:
         self.trying_since_s = 0.0
         self._used = 0
         self._held: list[tuple[float, int]] = []  # slots of lost attempts, and when they are free
-        self._own: defaultdict[int | None, _Queue] = defaultdict(deque)  # by limit: jobs whose first choice this is
-        # Jobs that prefer other hosts, by limit and by these hosts: one queue for each, so that jobs which have to
-        # wait for a host that is silent do not hold up those whose host is merely full.
-        self._others: defaultdict[int | None, dict[tuple[str, ...], _Queue]] = defaultdict(dict)
+        # By limit: jobs whose first choice this host is.
+        self._own: defaultdict[int | None, deque[JobRecord]] = defaultdict(deque)
+        # By limit, then by the hosts they prefer to this one: so jobs that have to wait for a silent host do not hold
+        # up those whose host is merely full. Lists: there may be one for each job, and an empty deque takes 0.6 KB.
+        self._others: defaultdict[int | None, dict[tuple[str, ...], list[JobRecord]]] = defaultdict(dict)
 
     def enqueue(self, job: JobRecord, better: tuple[str, ...]) -> None:
         """Let a job wait for a slot here; `better` are the hosts it prefers to this one."""
         limit = job.plan.max_per_node
-        queue = self._others[limit].setdefault(better, deque()) if better else self._own[limit]
-        queue.append(job)
+        if better:
+            self._others[limit].setdefault(better, []).append(job)
+        else:
+            self._own[limit].append(job)
 
     def next_job(self, must_wait: Callable[[tuple[str, ...]], bool]) -> JobRecord | None:
         """
@@ -89,7 +89,9 @@ class HostRecord:
             must_wait: Whether one of these hosts, preferred to this one, may still come up.
         """
         for queue in self._own.values():
-            if (job := _head(queue)) and self._has_room(job.plan.max_per_node, job.plan.slots):
+            while queue and queue[0].state is not JobState.PENDING:  # cancelled, or started elsewhere
+                queue.popleft()
+            if queue and self._has_room(queue[0].plan.max_per_node, queue[0].plan.slots):
                 return queue.popleft()
         for limit, queues in self._others.items():
             if self._has_room(limit, 1) and (job := self._next_of_others(queues, must_wait)):
@@ -97,14 +99,15 @@ class HostRecord:
         return None
 
     def _next_of_others(
-        self, queues: dict[tuple[str, ...], _Queue], must_wait: Callable[[tuple[str, ...]], bool]
+        self, queues: dict[tuple[str, ...], list[JobRecord]], must_wait: Callable[[tuple[str, ...]], bool]
     ) -> JobRecord | None:
         for better, queue in list(queues.items()):
-            job = _head(queue)
-            if job is None:
+            first = next((i for i, job in enumerate(queue) if job.state is JobState.PENDING), len(queue))
+            del queue[:first]
+            if not queue:
                 del queues[better]
-            elif self._has_room(job.plan.max_per_node, job.plan.slots) and not must_wait(better):
-                return queue.popleft()
+            elif self._has_room(queue[0].plan.max_per_node, queue[0].plan.slots) and not must_wait(better):
+                return queue.pop(0)
         return None
 
     def occupy(self, job: JobRecord) -> None:
@@ -145,10 +148,3 @@ class HostRecord:
     def _has_room(self, max_per_node: int | None, slots: int) -> bool:
         limit = self.cores if max_per_node is None else max_per_node
         return limit == 0 or self._used == 0 or self._used + slots <= limit
-
-
-def _head(queue: _Queue) -> JobRecord | None:
-    """Return the first job that still waits, dropping those that were cancelled or started elsewhere."""
-    while queue and queue[0].state is not JobState.PENDING:
-        queue.popleft()
-    return queue[0] if queue else None

@@ -70,13 +70,17 @@ def _tell(hosts: SshHosts, config: str | None) -> None:
 
 
 def _wait_for_the_end() -> None:
+    # A signal between our last bytecode and the system call would not end select(): hence the wake-up descriptor.
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    signal.set_wakeup_fd(wake_write)
     # A parent that holds our stdin as a pipe and dies takes the hosts with it. A terminal, /dev/null or a file at its
     # end says nothing about a parent.
-    if not sys.stdin or not stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode):
-        while True:
-            signal.pause()
-    while select.select([sys.stdin], [], []) and os.read(sys.stdin.fileno(), 4096):
-        pass
+    is_held = sys.stdin is not None and stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode)
+    waiting_for = [wake_read, sys.stdin.fileno()] if is_held else [wake_read]
+    while ready := select.select(waiting_for, [], [])[0]:
+        if not os.read(ready[-1], 4096):
+            return
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,26 +101,24 @@ def ssh_hosts(
     """
     names = _checked_names(n, names)
     find_sshd()
-    directory = Path(tempfile.mkdtemp(prefix="pipeline-testing-"))  # 0700
-    hosts: list[SshHost] = []
-    try:
+    with ExitStack() as stack:  # goes on clearing up when a part of it fails or a Ctrl-C comes in between
+        directory = Path(tempfile.mkdtemp(prefix="pipeline-testing-"))  # 0700
+        stack.callback(shutil.rmtree, directory)
         _make_privilege_separation_directory()
         key = make_key(directory / "id_ed25519")
+        hosts: list[SshHost] = []
         for i, name in enumerate(names):
             host = SshHost(name, str(_FIRST_ADDRESS + i), directory / f"host{i + 1}", python=python)
-            hosts.append(host)
             host.configure(key.with_suffix(".pub"), sshd_options or {})
+            stack.callback(host.stop)
             host.begin()
+            hosts.append(host)
         for host in hosts:
             host.wait_until_up()
         user = pwd.getpwuid(os.getuid()).pw_name
         cluster = SshHosts(hosts, directory, directory / "ssh_config", directory / "known_hosts", key, user)
         cluster.write_client_files()
         yield cluster
-    finally:
-        for host in hosts:
-            host.stop()
-        shutil.rmtree(directory)
 
 
 def _checked_names(n: int, names: Sequence[str] | None) -> list[str]:

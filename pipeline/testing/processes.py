@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -44,13 +45,14 @@ def kill_processes(find: Callable[[], Collection[int]], timeout_s: float) -> Non
         PipelineError: If some live on after `timeout_s`; names their pids.
     """
     deadline_s = time.monotonic() + timeout_s
-    while found := find():
+    empty_looks = 0
+    while empty_looks < 2:  # two: in the middle of an exec a process shows no environment, and so no mark
+        found = find()
+        empty_looks = 0 if found else empty_looks + 1
         for pid in found:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        if time.monotonic() > deadline_s:
+        if found and time.monotonic() > deadline_s:
             raise PipelineError(f"processes {sorted(found)} of a throw-away host do not end")
         time.sleep(0.005)
 

@@ -157,9 +157,11 @@ class SshHost:
             return
         mark = f"{_MARK}={self._directory}"
         process.send_signal(signal.SIGSTOP)  # takes no new connections while its sessions are being ended
-        kill_processes(lambda: find_processes(below=process.pid, mark=mark), STOP_TIMEOUT_S)
-        process.kill()
-        process.wait(STOP_TIMEOUT_S)
+        try:
+            kill_processes(lambda: find_processes(below=process.pid, mark=mark), STOP_TIMEOUT_S)
+        finally:
+            process.kill()
+            process.wait(STOP_TIMEOUT_S)
 
     def drop_connections(self) -> None:
         """End the connections open now, as a network would; the programs they started live on, sshd listens on."""

@@ -2,8 +2,16 @@
 
 import sys
 
-from pipeline import BaseRecipe, ComputeJob, FileField, RemoteCommand, StringField, UsageError
-from pipeline import load_data_map, store_data_map
+from pipeline import (
+    BaseRecipe,
+    ComputeJob,
+    FileField,
+    RemoteCommand,
+    StringField,
+    UsageError,
+    load_data_map,
+    store_data_map,
+)
 
 
 class touch_files(BaseRecipe, RemoteCommand):

@@ -19,10 +19,7 @@ class executable(Node):
         """Run `words`; with `stdout`, what it prints becomes that file, only if it ends with status 0."""
         self.logger.debug("running %s", words)
         try:
-            if stdout:
-                returncode = self.run_into(stdout, words, environment)
-            else:
-                returncode = run_program(words, environment)
+            returncode = run_into(stdout, words, environment) if stdout else run_program(words, environment)
         except OSError as error:
             print("%s: %s" % (error.filename or words[0], error.strerror), file=sys.stderr)
             return 1
@@ -30,15 +27,16 @@ class executable(Node):
             die_of(-returncode)
         return returncode
 
-    def run_into(self, path, words, environment):
-        # Beside the target, so that renaming it is one step: a reader sees all of it or nothing.
-        partial = os.path.join(os.path.dirname(path), ".pipeline-%d-%s.partial" % (os.getpid(), os.urandom(4).hex()))
-        with open(partial, "xb") as output, removed_at_the_end(partial):
-            returncode = run_program(words, environment, output)
-            if returncode == 0:
-                os.fsync(output.fileno())
-                os.replace(partial, path)
-        return returncode
+
+def run_into(path, words, environment):
+    # Beside the target, so that renaming it is one step: a reader sees all of it or nothing.
+    partial = os.path.join(os.path.dirname(path), ".pipeline-%d-%s.partial" % (os.getpid(), os.urandom(4).hex()))
+    with open(partial, "xb") as output, removed_at_the_end(partial):
+        returncode = run_program(words, environment, output)
+        if returncode == 0:
+            os.fsync(output.fileno())
+            os.replace(partial, path)
+    return returncode
 
 
 def run_program(words, environment, stdout=None):

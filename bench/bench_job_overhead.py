@@ -1,0 +1,293 @@
+"""
+What the framework itself costs a job: the start of a run, trivial jobs per second, and whether a limit is kept.
+
+All hosts are throw-away sshds on this machine, so the figures hold for this machine and are to be read against each
+other. See README.md beside this file.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.testing import SshHosts, is_sshd_available, ssh_hosts
+
+ROOT = Path(__file__).resolve().parents[1]
+TRIVIAL = ROOT / "bench/recipes/master/trivial.py"
+EXAMPLE = ROOT / "recipes/master/example_parallel.py"
+CLIENTS = ("paramiko", "openssh")
+AT_ONCE = 4  # of the jobs of `throughput`, ours and the peers' alike
+TIMEOUT_S = 900.0
+
+# What the node script does, without the framework: start Python, say one line.
+PLAIN_SCRIPT = "import sys\n\nprint('job', sys.argv[1])\n"
+
+
+@dataclass
+class Figure:
+    """One row of the table; `samples` are in `unit`."""
+
+    what: str
+    unit: str
+    samples: list[float] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        """Of the samples."""
+        return statistics.median(self.samples)
+
+    def cells(self) -> tuple[str, ...]:
+        """As text: what, median, range, number of samples, note."""
+        if not self.samples:
+            return (self.what, "-", "-", "0", self.note)
+        spread = f"{min(self.samples):.3g} .. {max(self.samples):.3g}"
+        return (self.what, f"{self.median:.3g} {self.unit}", spread, str(len(self.samples)), self.note)
+
+
+@dataclass
+class Way:
+    """One way to run n trivial jobs on node1; `run` returns how many lines came back."""
+
+    name: str
+    run: Callable[[int], int]
+    missing: str = ""
+
+
+def main() -> int:
+    """Measure what was asked for and print one table."""
+    options = parse_options()
+    print(machine())
+    if options.section != "start" and not is_sshd_available():
+        print("sshd is not installed: only the start of a local run can be measured")
+    figures: list[Figure] = []
+    for name, section in SECTIONS.items():
+        if options.section in ("all", name):
+            figures += section(options)
+    print(table(figures))
+    return 0
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
+    parser.add_argument("section", nargs="?", choices=["all", *SECTIONS], default="all", help="default: all")
+    parser.add_argument("--repeats", type=int, default=11, help="starts of a run, per way (default: 11)")
+    parser.add_argument("--jobs", type=int, default=500, help="trivial jobs in a round (default: 500)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, all ways in turn (default: 3)")
+    return parser.parse_args()
+
+
+def measure_start(options: argparse.Namespace) -> list[Figure]:
+    """Wall time of the whole process that runs the example recipe, whose one job is for localhost."""
+    with tempfile.TemporaryDirectory() as directory, example_configs(Path(directory)) as configs:
+        figures = {way: Figure(f"start: example_parallel.py, {way}", "s") for way in configs}
+        for number in range(options.repeats):
+            tell(f"start: {number + 1} of {options.repeats}")
+            for way, words in configs.items():
+                began_s = time.perf_counter()
+                run([sys.executable, str(EXAMPLE), "-j", "foo", *words], directory)
+                figures[way].samples.append(time.perf_counter() - began_s)
+    return list(figures.values())
+
+
+@contextmanager
+def example_configs(directory: Path) -> Iterator[dict[str, list[str]]]:
+    """Yield the options that make the example run in each way."""
+    configs = {"local": ["-c", str(write_config(directory, "local", "[remote]\nmethod = local\n"))]}
+    if not is_sshd_available():
+        yield configs
+        return
+    with ssh_hosts(1, names=["localhost"]) as hosts:
+        for client in CLIENTS:
+            configs[f"ssh ({client})"] = ["-c", str(write_config(directory, client, config_text(hosts, client)))]
+        yield configs
+
+
+def measure_throughput(options: argparse.Namespace) -> list[Figure]:
+    """Trivial jobs per second on one SSH host, ours and what a shell offers, in turn on the same sshd."""
+    if not is_sshd_available():
+        return []
+    with tempfile.TemporaryDirectory() as name, ssh_hosts(1) as hosts:
+        directory = Path(name)
+        ways = [*our_ways(hosts, directory), *peers(hosts, directory)]
+        figures = {way.name: Figure(f"throughput: {way.name}", "jobs/s", note=way.missing) for way in ways}
+        present = [way for way in ways if not way.missing]
+        for _ in range(options.rounds):
+            for way in present:
+                tell(f"throughput: {way.name}")
+                began_s = time.perf_counter()
+                count = way.run(options.jobs)
+                figures[way.name].samples.append(options.jobs / (time.perf_counter() - began_s))
+                if count != options.jobs:
+                    raise SystemExit(f"{way.name}: {count} of {options.jobs} jobs came back")
+        add_ratios([figures[way.name] for way in present])
+    return list(figures.values())
+
+
+def add_ratios(figures: Sequence[Figure]) -> None:
+    """Set each way beside the first one, ours; ratios of the same round, for the machine changes between rounds."""
+    first = figures[0]
+    for figure in figures[1:]:
+        ratios = [ours / theirs for ours, theirs in zip(first.samples, figure.samples, strict=True)]
+        figure.note = f"{first.what.partition(': ')[2]} is {statistics.median(ratios):.2f} times this"
+
+
+def our_ways(hosts: SshHosts, directory: Path) -> list[Way]:
+    """Our recipe with both clients."""
+
+    def with_config(config: Path) -> Callable[[int], int]:
+        def count(jobs: int) -> int:
+            limit = f"--max-per-node={AT_ONCE}"
+            words = [str(TRIVIAL), "-v", "-c", str(config), f"--jobs={jobs}", "--hosts=[node1]", limit]
+            done = run([sys.executable, *words], directory)
+            return sum(": job " in line and "node." in line for line in done.stderr.splitlines())
+
+        return count
+
+    configs = {client: write_config(directory, client, config_text(hosts, client)) for client in CLIENTS}
+    return [Way(f"pipeline ({client})", with_config(config)) for client, config in configs.items()]
+
+
+def peers(hosts: SshHosts, directory: Path) -> list[Way]:
+    """What one would do without us: the same Python, the same host, as many at once, one line printed by each."""
+    script = directory / "plain.py"
+    script.write_text(PLAIN_SCRIPT)
+    ssh = ["ssh", "-F", str(hosts.ssh_config)]
+    remote = ["python3", str(script), "{}"]
+    shared = [*ssh, "-o", f"ControlPath={directory / 'shared'}"]
+    environment = {**os.environ, "PARALLEL_HOME": str(directory)}
+
+    def with_xargs(words: Sequence[str], jobs: int) -> int:
+        return count_lines(["xargs", f"-P{AT_ONCE}", "-I{}", *words, "node1", *remote], jobs, environment)
+
+    def with_shared_connection(jobs: int) -> int:
+        run([*shared, "-o", "ControlMaster=yes", "-fN", "node1"], directory)
+        try:
+            return with_xargs(shared, jobs)
+        finally:
+            run([*shared, "-O", "exit", "node1"], directory)
+
+    def with_parallel(jobs: int) -> int:
+        words = ["parallel", "--will-cite", f"-j{AT_ONCE}", "--ssh", " ".join(ssh), "-S", "node1", *remote]
+        return count_lines(words, jobs, environment)
+
+    return [
+        Way(f"xargs -P{AT_ONCE} ssh", lambda jobs: with_xargs(ssh, jobs), missing("xargs", "ssh")),
+        Way(f"xargs -P{AT_ONCE} ssh, ControlMaster", with_shared_connection, missing("xargs", "ssh")),
+        Way(f"parallel -j{AT_ONCE} -S", with_parallel, missing("parallel", "ssh")),
+    ]
+
+
+def measure_limit(options: argparse.Namespace) -> list[Figure]:
+    """The highest number of jobs seen at once on each of two hosts, where 3 are allowed."""
+    if not is_sshd_available():
+        return []
+    limit, figures = 3, []
+    with tempfile.TemporaryDirectory() as directory, ssh_hosts(2) as hosts:
+        for client in CLIENTS:
+            config = write_config(Path(directory), client, config_text(hosts, client))
+            words = [str(TRIVIAL), "-c", str(config), "--jobs=100", "--hosts=[node1, node2]", "--work_s=0.05"]
+            done = run([sys.executable, *words, f"--max-per-node={limit}"], directory)
+            values = dict(line.split(" = ") for line in done.stdout.splitlines() if " = " in line)
+            for host, highest in (pair.split(":") for pair in values["at_once"].split()):
+                what = f"limit {limit}: 50 jobs on {host}, {client}"
+                figures.append(Figure(what, "at once", [float(highest)], f"{values['seconds']} s for both hosts"))
+    return figures
+
+
+SECTIONS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
+    "start": measure_start,
+    "throughput": measure_throughput,
+    "limit": measure_limit,
+}
+
+
+def tell(what: str) -> None:
+    """Say on standard error what is being measured: it takes minutes."""
+    print(f"... {what}", file=sys.stderr, flush=True)
+
+
+def run(words: Sequence[str], directory: Path | str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; what it says is kept."""
+    done = subprocess.run(
+        words, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}: exit status {done.returncode}: {done.stderr[-2000:]}")
+    return done
+
+
+def count_lines(words: Sequence[str], jobs: int, environment: dict[str, str]) -> int:
+    """Run a program that reads the numbers of the jobs from stdin; returns how many lines `job N` it prints."""
+    numbers = "".join(f"{number}\n" for number in range(jobs))
+    done = subprocess.run(
+        words, input=numbers, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    return sum(line.startswith("job ") for line in done.stdout.splitlines())
+
+
+def write_config(directory: Path, name: str, text: str) -> Path:
+    """Write a configuration and return its path."""
+    path = directory / f"{name}.cfg"
+    path.write_text(text)
+    return path
+
+
+def config_text(hosts: SshHosts, client: str) -> str:
+    """Return a configuration for throw-away hosts and one of the two clients."""
+    return hosts.config_text() + f"ssh_client = {client}\n"
+
+
+def missing(*programs: str) -> str:
+    """Say which of these programs are not here; empty if all are."""
+    absent = [program for program in programs if shutil.which(program) is None]
+    return f"not measured: {', '.join(absent)} not installed" if absent else ""
+
+
+def machine() -> str:
+    """Say what the figures were made on."""
+    import paramiko
+
+    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
+    return "\n".join(
+        [
+            f"machine   {os.cpu_count()} cores, load {load}, {platform.system()} {platform.release()}",
+            f"python    {platform.python_version()}, paramiko {paramiko.__version__}",
+            f"ssh       {version('ssh', '-V')}",
+            f"sshd      {version('sshd', '-V')}",
+            f"parallel  {version('parallel', '--version')}",
+            f"xargs     {version('xargs', '--version')}",
+        ]
+    )
+
+
+def version(program: str, option: str) -> str:
+    """Return the line in which a program tells its version."""
+    path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if path is None:
+        return "not installed"
+    done = subprocess.run([path, option], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+    lines = (done.stdout + done.stderr).splitlines()  # sshd before 9.3 knows no -V, and tells with its usage
+    return next((line for line in lines if any(char.isdigit() for char in line)), "unknown")
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """Lay out the rows under each other."""
+    rows = [("WHAT", "MEDIAN", "RANGE", "N", "NOTE"), *(figure.cells() for figure in figures)]
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n" + "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

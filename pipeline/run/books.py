@@ -1,0 +1,124 @@
+"""What a run writes down as it goes: rows for the store, lines for the log, events for whoever watches."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipeline.model.jobs import JobState, Outcome
+from pipeline.run import events
+from pipeline.run.notices import JobEntry, Submission
+from pipeline.run.outcomes import describe_failure, job_results
+from pipeline.run.reach import Reach
+from pipeline.run.store import RunStore
+
+__all__ = ["Books"]
+
+log = logging.getLogger(__name__)
+
+
+class Books:
+    """
+    Kept by the dispatcher's thread; nothing here decides anything.
+
+    Attributes:
+        names: Job names by id, for the log server.
+        has_lost: Some job was lost or its host not reachable.
+        left_behind: A line for each host where processes may be left.
+    """
+
+    def __init__(
+        self, store: RunStore, reach: Reach, log_directory: Path, watch: Callable[[events.Event], None]
+    ) -> None:
+        """Begin with empty books; see `Dispatcher`."""
+        self.names: dict[int, str] = {}
+        self.has_lost = False
+        self.left_behind: list[str] = []
+        self._store = store
+        self._reach = reach
+        self._log_directory = log_directory
+        self._watch = watch
+        self._entries: dict[int, JobEntry] = {}
+
+    def entry(self, job_id: int) -> JobEntry | None:
+        """Return what is known of a job."""
+        return self._entries.get(job_id)
+
+    def entries(self) -> Sequence[JobEntry]:
+        """Return what is known of all jobs, in the order submitted."""
+        return list(self._entries.values())
+
+    def submitted(self, submission: Submission) -> None:
+        """Enter new jobs."""
+        jobs = submission.batch.jobs
+        for job_id, job in jobs.items():
+            self._entries[job_id] = JobEntry(job, submission)
+            self.names[job_id] = job.name
+        self._store.jobs_submitted((job_id, job, submission.step) for job_id, job in jobs.items())
+        self._watch(events.JobsSubmitted(len(jobs), Counter(job.hosts[0] for job in jobs.values())))
+
+    def dispatched(self, job_id: int, attempt: int, host: str) -> None:
+        """An attempt goes to a host."""
+        entry = self._entries[job_id]
+        entry.attempts = attempt
+        how = self._reach.describe(host)
+        entry.logger.debug("Dispatching command to %s with %s: job %d (%s)", host, how, job_id, entry.job.name)
+        self._store.dispatched(job_id, attempt, host)
+
+    def started(self, job_id: int, attempt: int, host: str, pid: int) -> None:
+        """A host says that an attempt runs."""
+        self._store.started(job_id, attempt, pid)
+        self._watch(events.JobStarted(job_id, host))
+
+    def ended(self, job_id: int, attempt: int, host: str, outcome: Outcome, logged: int) -> None:
+        """A host reported on an attempt; `logged` is its mark in the log server."""
+        entry = self._entries[job_id]
+        entry.outcome, entry.mark = outcome, (host, logged)
+        self._store.ended(job_id, attempt, outcome)
+        self._watch(events.JobEnded(job_id, host, outcome.state, outcome.duration_s))
+        if outcome.survivors:
+            self.left_behind.append(f"{host}: job {job_id} ({entry.job.name}): {outcome.message}")
+        if outcome.left_behind:
+            line = "job %d (%s) on %s: left %d processes running; they were ended"
+            entry.logger.warning(line, job_id, entry.job.name, host, outcome.left_behind)
+
+    def tried_again(self, job_id: int, attempt: int, host: str, outcome: Outcome) -> None:
+        """A job that failed gets another attempt."""
+        entry = self._entries[job_id]
+        line = "job %d (%s) on %s: %s; it gets attempt %d of %d"
+        entry.logger.warning(line, job_id, entry.job.name, host, outcome.message, attempt + 1, entry.max_attempts)
+
+    def finished(self, job_id: int, state: JobState, host: str | None, reason: str) -> JobEntry:
+        """A job is final: fill in its results and tell of it."""
+        entry = self._entries[job_id]
+        if entry.outcome is None or entry.outcome.state is not state:
+            entry.outcome = Outcome(state, message=reason)
+        outcome = entry.outcome
+        self.has_lost |= state is JobState.LOST
+        self._store.finished(job_id, state, outcome.message)
+        entry.job.results.clear()
+        entry.job.results.update(job_results(job_id, host, entry.attempts, outcome))
+        if state is JobState.OK:
+            line = "job %d (%s) on %s: ok after %.1f s"
+            entry.logger.info(line, job_id, entry.job.name, host, outcome.duration_s)
+        else:
+            log_path = str(self._log_directory / f"{host}.log") if entry.attempts else ""
+            entry.logger.error("%s", describe_failure(job_id, entry.job, host, outcome.message, log_path))
+        self._watch(events.JobFinished(job_id, host, state))
+        return entry
+
+    def host_changed(
+        self, host: str, state: str, *, verdict: str = "", cores: int | None = None, python: str = ""
+    ) -> None:
+        """A host is in another state, for the reason `verdict`."""
+        method = self._reach.way(host)
+        self._store.host_changed(host, state, verdict=verdict, cores=cores, python=python, method=method)
+        self._watch(events.HostChanged(host, state, verdict))
+
+    def host_is_out(self, host: str, reason: str, retry_in_s: float | None) -> None:
+        """A host failed; it is tried again in `retry_in_s`, or never."""
+        if retry_in_s is None:
+            self.host_changed(host, "DOWN", verdict=reason)
+            return
+        self.host_changed(host, "WAITING", verdict=reason)
+        log.warning("%s: %s; trying again in %.1f s", host, reason, retry_in_s)

@@ -1,0 +1,174 @@
+"""The recipe `executable`: any program over every file of a mapfile, with real programs and files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import load_data_map, store_data_map
+
+PROJECT = Path(__file__).resolve().parents[1]
+NAMES = ["a b.dat", "it's.dat", 'say "x".dat', "{file} }{.dat", "[1..3], #1.dat", "\u00e9\udce9.dat", "$(x); y.dat"]
+
+
+class Executable:
+    """Runs the recipe on files below `data`, hosts in turn."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.data = directory / "it's data"
+        self.data.mkdir()
+        (directory / "pipeline.cfg").write_text("[remote]\nmethod = local\n")
+
+    def files(self, *names: str) -> list[str]:
+        """Make files that hold their own names."""
+        for name in names:
+            (self.data / name).write_text(name, errors="surrogateescape")
+        return [str(self.data / name) for name in names]
+
+    def run(self, files: list[str], *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run the recipe over `files`."""
+        store_data_map(self.directory / "in", [(f"lce{i % 2}", file) for i, file in enumerate(files)])
+        command = [sys.executable, str(PROJECT / "recipes/master/executable.py"), "in", *words]
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT), "HOME": str(self.directory)}
+        return subprocess.run(
+            command, cwd=self.directory, env=environment, text=True, timeout=100, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True,
+        )  # fmt: skip
+
+    def entries(self) -> list[dict[str, object]]:
+        """Return the lines of the results file."""
+        (path,) = self.directory.glob("runs/executable/results/*/executable.jsonl")
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def output(self) -> list[str]:
+        """Return the files of the mapfile that was put out."""
+        return [file for _, file in load_data_map(self.directory / "runs/executable/mapfiles/executable.mapfile")]
+
+
+@pytest.fixture
+def executable(tmp_path):
+    """The recipe, with a directory of its own."""
+    return Executable(tmp_path)
+
+
+def test_program_runs_over_files_of_any_name(executable):
+    """Each file is given to the program as it is, and the results come in the order of the mapfile."""
+    files = executable.files(*NAMES)
+
+    done = executable.run(files, "--executable", "cat")
+
+    assert done.returncode == 0, done.stderr
+    in_order = [file for host in (files[::2], files[1::2]) for file in host]
+    assert [entry["file"] for entry in executable.entries()] == in_order
+    assert [entry["stdout"] for entry in executable.entries()] == [Path(file).name for file in in_order]
+    assert executable.output() == in_order
+
+
+def test_standard_output_becomes_a_file(executable):
+    """With stdout, what the program prints is in the file named by the template."""
+    files = executable.files(*NAMES)
+    made = ["--output={dir}/{host}-{stem}.{{out}}", "--stdout={dir}/{host}-{stem}.{{out}}"]
+
+    done = executable.run(files, "--executable", "cat", *made)
+
+    assert done.returncode == 0, done.stderr
+    for path, name in zip(executable.output(), NAMES[::2] + NAMES[1::2], strict=True):
+        assert path.endswith(f"-{name.removesuffix('.dat')}.{{out}}")
+        assert Path(path).read_text(errors="surrogateescape") == name
+
+
+def test_failed_entries_are_left_out(executable):
+    """The mapfile that is put out has the others, a warning counts them, and the recipe succeeds."""
+    (good,) = executable.files("good")
+
+    done = executable.run([good, "/no such"], "--executable", "cat")
+
+    assert done.returncode == 0
+    assert "WARNING executable: 1 of 2 failed and are left out" in done.stderr
+    assert executable.output() == [good]
+    bad = executable.entries()[1]
+    assert (bad["status"], bad["returncode"], bad["host"], bad["stdout"]) == ("FAILED", 1, "lce1", "")
+    assert "/no such" in str(bad["message"])
+
+
+def test_recipe_fails_if_all_failed(executable):
+    """Nothing succeeded: status 1, and the results say why."""
+    done = executable.run(["/a", "/b"], "--executable", "/no such/program")
+
+    assert done.returncode == 1
+    assert ["/no such/program: No such file" in str(entry["message"]) for entry in executable.entries()] == [True, True]
+
+
+def test_output_must_exist(executable):
+    """A program that ends well without its output has failed."""
+    done = executable.run(executable.files("a"), "--executable", "true", "--output", "{file}.out")
+
+    assert done.returncode == 1
+    assert 'a.out" is not there' in done.stderr
+
+
+def test_failed_program_leaves_no_file(executable):
+    """What it printed before it failed is not taken for its output."""
+    words = ["--executable", "sh", "--arguments", "[-c, 'echo half; exit 3']", "--stdout", "{dir}/whole"]
+
+    executable.run(executable.files("a"), *words)
+
+    assert executable.entries()[0]["returncode"] == 3
+    assert os.listdir(executable.data) == ["a"]
+
+
+def test_program_that_runs_out_of_time_leaves_no_file(executable):
+    """It counts as TIMEOUT, and what it printed is gone."""
+    words = ["--executable", "sh", "--arguments", "[-c, 'echo half; exec sleep 60']", "--stdout", "{dir}/whole"]
+
+    executable.run(executable.files("a"), *words, "--timeout-s", "1.5")
+
+    assert executable.entries()[0]["status"] == "TIMEOUT"
+    assert os.listdir(executable.data) == ["a"]
+
+
+def test_signal_that_killed_the_program_is_told(executable):
+    """The return code is the negative number of the signal, as if there were no script in between."""
+    executable.run(executable.files("a"), "--executable", "sh", "--arguments", "[-c, 'kill -SEGV $$']")
+
+    assert executable.entries()[0]["returncode"] == -11
+
+
+def test_environment_and_directory_are_the_programs(executable):
+    """It runs in the directory named by the template, with what is added to its environment."""
+    words = ["--executable", "sh", "--arguments", "[-c, 'echo $GREETING; pwd']"]
+
+    done = executable.run(executable.files("a"), *words, "--environment", "{GREETING: 'a b'}", "--cwd", "{dir}")
+
+    assert done.returncode == 0, done.stderr
+    assert executable.entries()[0]["stdout"] == f"a b\n{executable.data}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--output", "{dir}/{fle}"], "executable: --output (command line): expected one of {file}, {stem}, {dir}, "
+         "{name}, {host}, got '{fle}' in '{dir}/{fle}'"),
+        (["--stdout", "a}"], "executable: --stdout (command line): expected }} for a brace, got a single } at "
+         "character 2 of 'a}'"),
+        (["--arguments", "[{x}]"], "executable: --arguments (command line): expected one of {file}, {stem}, {dir}, "
+         "{name}, {host}, got '{x}' in '{x}'"),
+        (["more"], "executable: expected one argument, a mapfile, got 2"),
+    ],
+)  # fmt: skip
+def test_mistake_is_one_line(executable, words, line):
+    """Nothing runs; the status is 2."""
+    done = executable.run(["/a"], "--executable", "cat", *words)
+
+    assert (done.returncode, done.stderr) == (2, line + "\n")
+
+
+def test_empty_mapfile_is_an_error(executable):
+    """A recipe with nothing to do was given the wrong file."""
+    done = executable.run([], "--executable", "cat")
+
+    assert (done.returncode, done.stderr) == (2, "in: expected at least one file, got an empty mapfile\n")

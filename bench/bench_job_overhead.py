@@ -196,7 +196,7 @@ def measure_limit(options: argparse.Namespace) -> list[Figure]:
     with tempfile.TemporaryDirectory() as directory, ssh_hosts(2) as hosts:
         for client in CLIENTS:
             config = write_config(Path(directory), client, config_text(hosts, client))
-            words = [str(TRIVIAL), "-c", str(config), "--jobs=100", "--hosts=[node1, node2]", "--work_s=0.05"]
+            words = [str(TRIVIAL), "-c", str(config), "--jobs=100", "--hosts=[node1, node2]", "--work_s=0.3"]
             done = run([sys.executable, *words, f"--max-per-node={limit}"], directory)
             values = dict(line.split(" = ") for line in done.stdout.splitlines() if " = " in line)
             for host, highest in (pair.split(":") for pair in values["at_once"].split()):

@@ -46,11 +46,13 @@ def hello(**changes):
     whole = {{"k": "hello", "token": token, "cores": 4, "python": "3.11.2", "time": 0.0, **changes}}
     send({{key: value for key, value in whole.items() if value is not None}})
 
+runs = []
+
 def receive_run():
-    while True:
-        for header, _ in reader.feed(stdin.raw.read(65536)):
-            if header["k"] == "run":
-                return {{"job": header["job"], "attempt": header["attempt"]}}
+    while not runs:
+        headers = [header for header, _ in reader.feed(stdin.raw.read(65536))]
+        runs.extend({{"job": h["job"], "attempt": h["attempt"]}} for h in headers if h["k"] == "run")
+    return runs.pop(0)
 
 def result(run, seq, **changes):
     whole = {{"k": "result", "seq": seq, **run, "state": "OK", "returncode": 0, "duration_s": 0.1, "max_rss_bytes": 1,
@@ -73,8 +75,11 @@ GREETINGS = {
     "cores as text": ("hello(cores='8')", "broken protocol: expected the agent's hello, got "),
     "no cores at all": ("hello(cores=0)", "broken protocol: expected the agent's hello, got "),
     "another message": ("hello(k='result')", "broken protocol: expected the agent's hello, got "),
-    "no frame": ("write(token.encode() + b'\\n' + b'\\xff' * 99)", "broken protocol: frame length 4294967295 "),
-    "no JSON": ("write(token.encode() + b'\\n' + struct.pack('>IH', 5, 3) + b'{{{')", "broken protocol: frame header"),
+    "no frame": ("write(b'\\n' + token.encode() + b'\\n' + b'\\xff' * 99)", "broken protocol: frame length 4294967295 "),
+    "no JSON": (
+        "write(b'\\n' + token.encode() + b'\\n' + struct.pack('>IH', 5, 3) + b'{{{')",
+        "broken protocol: frame header",
+    ),
     "an end": ("sys.exit(3)", "the session ended before the agent's hello"),
     "an end with a reason": (
         "sys.exit('out of memory')",

@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+from pipeline.cli.output import write_output
 from pipeline.recipe.config import Config, find_config, read_config
 from pipeline.recipe.tasks import read_tasks
 from pipeline.run.textfiles import one_line
@@ -28,23 +29,22 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _show(options: argparse.Namespace) -> int:
     config = _read(find_config(options.config))
     if options.json:
-        print(json.dumps(_rows(config), indent=2))
-        return 0
+        return write_output(json.dumps(_rows(config), indent=2))
+    lines: list[str] = []
     section = ""
     for row in _rows(config):
         if row["section"] != section:
             section = row["section"]
-            print(f"[{section}]")
-        print(f"{row['key']} = {one_line(row['value'])}  # {row['source']}")
-    return 0
+            lines.append(f"[{section}]")
+        lines.append(f"{row['key']} = {one_line(row['value'])}  # {row['source']}")
+    return write_output("\n".join(lines))
 
 
 def _check(options: argparse.Namespace) -> int:
     path = find_config(options.config)
     config = _read(path)
     read_tasks(config.default.task_files, config.scope)
-    print("no pipeline.cfg: the defaults count" if path is None else f"{one_line(path)}: ok")
-    return 0
+    return write_output("no pipeline.cfg: the defaults count" if path is None else f"{one_line(path)}: ok")
 
 
 def _read(path: Path | None) -> Config:

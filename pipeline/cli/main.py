@@ -2,12 +2,12 @@
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from pipeline.errors import PipelineError, UsageError
+from pipeline.run.stdio import write_stderr_lines
 
 __all__ = ["main"]
 
@@ -31,13 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.rest = words[cut:]
         return int(options.run(options))
     except PipelineError as error:
-        print(error, file=sys.stderr)
+        write_stderr_lines(str(error).splitlines())
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `| head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ import argparse
 import keyword
 from pathlib import Path
 
+from pipeline.cli.output import write_output
 from pipeline.errors import UsageError
 
 __all__ = ["add_parser"]
@@ -79,6 +80,5 @@ def _run(options: argparse.Namespace) -> int:
             path.write_text(text.format(name=name, title=name.replace("_", " ").capitalize()), encoding="utf-8")
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
-        print(f"wrote {path}")
-    print(f"try it: python {root / 'master' / name}.py -v")
-    return 0
+    wrote = [f"wrote {path}" for path in files]
+    return write_output("\n".join([*wrote, f"try it: python {root / 'master' / name}.py -v"]))

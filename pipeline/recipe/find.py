@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import pipeline
 from pipeline.errors import RecipeNotFound
 
 if TYPE_CHECKING:
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SHIPPED_RECIPES", "find_recipe", "load_recipe"]
 
-# Where `pip install .` puts the recipes that come with the package.
-SHIPPED_RECIPES = Path(sys.prefix) / "share/pipeline/recipes"
+# The recipes that come with the package: beside it in a checkout, else where `pip install .` puts them.
+_CHECKOUT = Path(pipeline.__file__).parents[1] / "recipes"
+_INSTALLED = Path(sys.prefix) / "share/pipeline/recipes"
+SHIPPED_RECIPES = _CHECKOUT if (_CHECKOUT / "master/executable.py").is_file() else _INSTALLED
 
 
 def find_recipe(name: str, directories: Iterable[str | Path]) -> Path:

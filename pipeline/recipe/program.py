@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,8 +41,8 @@ def run_program(recipe: BaseRecipe, argv: Sequence[str]) -> int:
         with _signals() as interruption:
             return _run(recipe, argv, interruption)
     except PipelineError as error:
-        if "-d" in argv or "--debug" in argv:
-            log.debug("", exc_info=True)
+        if "-d" in argv or "--debug" in argv:  # before there is a log
+            write_stderr_lines(traceback.format_exc().splitlines())
         return _complain(error)
     except Interrupted as interrupted:
         return 128 + interrupted.number

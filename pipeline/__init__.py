@@ -4,8 +4,13 @@ Master/node recipes over SSH: run a script where the data is.
 The public API, imported on first use: on a host `from pipeline import Node` loads the standard library only.
 """
 
+from __future__ import annotations
+
 import importlib
-from typing import Any
+
+TYPE_CHECKING = False  # see node/script.py
+if TYPE_CHECKING:
+    from typing import Any
 
 _HOME_OF = {
     "BaseRecipe": "pipeline.recipe.base",

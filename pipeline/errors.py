@@ -20,7 +20,9 @@ Every error of ours, in one tree.
 
 from __future__ import annotations
 
-from typing import Iterable
+TYPE_CHECKING = False  # see node/script.py
+if TYPE_CHECKING:
+    from typing import Iterable
 
 __all__ = [
     "AgentError",

@@ -108,13 +108,20 @@ class Dispatch:
 
 @dataclass(frozen=True)
 class Done:
-    """How a recipe process ended; `results` are those of its jobs in order, empty if it got none."""
+    """
+    How a recipe process ended.
+
+    Attributes:
+        results: Of its jobs, in order; empty if it did not come so far.
+        peak_bytes: Largest resident size of the master.
+    """
 
     returncode: int
     stdout: str
     stderr: str
     seconds: float
     results: list[dict[str, Any]]
+    peak_bytes: int
 
     @property
     def job_lines(self) -> list[str]:
@@ -162,8 +169,8 @@ class Recipe:
             process.kill()
             process.wait()
         path = self.directory / "results.json"
-        results = json.loads(path.read_text()) if path.exists() else []
-        return Done(process.returncode, stdout, stderr, time.monotonic() - started_s, results)
+        told = json.loads(path.read_text()) if path.exists() else {"results": [], "peak_bytes": 0}
+        return Done(process.returncode, stdout, stderr, time.monotonic() - started_s, **told)
 
     def run(self, jobs: Sequence[Mapping[str, Any]], *options: str, timeout_s: float = WAIT_S) -> Done:
         """Run it to its end."""

@@ -75,7 +75,10 @@ GREETINGS = {
     "cores as text": ("hello(cores='8')", "broken protocol: expected the agent's hello, got "),
     "no cores at all": ("hello(cores=0)", "broken protocol: expected the agent's hello, got "),
     "another message": ("hello(k='result')", "broken protocol: expected the agent's hello, got "),
-    "no frame": ("write(b'\\n' + token.encode() + b'\\n' + b'\\xff' * 99)", "broken protocol: frame length 4294967295 "),
+    "no frame": (
+        "write(b'\\n' + token.encode() + b'\\n' + b'\\xff' * 99)",
+        "broken protocol: frame length 4294967295 ",
+    ),
     "no JSON": (
         "write(b'\\n' + token.encode() + b'\\n' + struct.pack('>IH', 5, 3) + b'{{{')",
         "broken protocol: frame header",
@@ -203,6 +206,21 @@ send(result(first, 2, state="FAILED", returncode=1), TOLD)
 
     assert [result["status"] for result in results] == ["OK", "LOST", "OK", "OK"]
     assert results[1]["message"] == "broken protocol: report on job 1 attempt 1, which was not given to this host"
+
+
+def test_an_unfinished_line_of_a_lost_job_is_written(tmp_path: Path) -> None:
+    """What a job wrote without a newline before its host was lost is in the packed log, marked as unfinished."""
+    behaviour = """
+hello()
+run = receive_run()
+send({"k": "output", "seq": 1, "p": [[run["job"], run["attempt"], "out", 11]]}, b"half a line")
+sys.exit()
+"""
+    with dispatch_with(tmp_path, behaviour) as dispatch:
+        [results] = dispatch.run([CommandJob("bad", "true")])
+        assert results["status"] == "LOST"
+
+    assert dispatch.packed_log("bad").endswith(b" 1.1 out+| half a line\n")
 
 
 def test_a_silent_host_is_lost_after_dead_after(tmp_path: Path) -> None:

@@ -23,13 +23,18 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any, Dict, Iterator
 
 from pipeline.errors import FrameError
 
-__all__ = ["MAX_FRAME_BYTES", "MAX_MESSAGE_BYTES", "FrameReader", "Header", "encode_frame", "encode_message"]
+TYPE_CHECKING = False  # see node/script.py
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterator
 
-Header = Dict[str, Any]  # evaluated at import: no dict[...] before Python 3.9
+    Header = Dict[str, Any]
+else:
+    Header = dict
+
+__all__ = ["MAX_FRAME_BYTES", "MAX_MESSAGE_BYTES", "FrameReader", "Header", "encode_frame", "encode_message"]
 
 MAX_FRAME_BYTES = 1 << 20
 MAX_MESSAGE_BYTES = 64 << 20

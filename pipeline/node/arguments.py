@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import sys
-from typing import Any
+
+TYPE_CHECKING = False  # see node/script.py
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["ARGUMENTS_FILE", "fits_argv", "read_arguments", "write_arguments"]
 
@@ -44,6 +46,8 @@ def read_arguments(path: str) -> dict[str, Any]:
 
 
 def _main() -> None:
+    import runpy  # only here: every node script imports this module
+
     script = sys.argv[1]
     sys.path[0] = os.path.dirname(os.path.abspath(script))
     sys.argv[1:] = read_arguments(os.environ[ARGUMENTS_FILE])["words"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import socket
 import subprocess
@@ -22,7 +23,9 @@ MARK = "PIPELINE_ATTEMPT"  # environment variable that tells whose a stray proce
 
 _READ_BYTES = 64 << 10
 _TAIL_BYTES = 4 << 10
-_MAX_OUTPUTS_BYTES = 16 << 20
+_MAX_OUTPUTS_BYTES = 8 << 20  # as text in the result's JSON up to six times that, and a message has 64 MiB
+_MAX_TOLD = 3  # missing files that are named in a result, and
+_MAX_TOLD_CHARS = 1000  # so much of their names: a header has 64 KiB
 
 
 class Refused(Exception):
@@ -88,7 +91,7 @@ class Attempt:
             words = self._words(environment, theirs.fileno() if theirs else -1)
             self.started_s = time.monotonic()
             process = self._spawn(words, environment, () if theirs is None else (theirs.fileno(),))
-        except (Refused, OSError, ValueError) as error:
+        except (Refused, OSError, ValueError, TypeError) as error:
             if ours:
                 ours.close()
             self.forget()
@@ -159,7 +162,7 @@ class Attempt:
             "max_rss_bytes": self.usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
             "user_s": round(self.usage.ru_utime, 6),
             "system_s": round(self.usage.ru_stime, 6),
-            "missing": missing,
+            "missing": [path[:_MAX_TOLD_CHARS] for path in missing[:_MAX_TOLD]],
             "left_behind": self.left_behind,
         }
         tails = {kind: tail.decode("utf-8", "surrogateescape") for kind, tail in self._tails.items()}
@@ -215,7 +218,7 @@ class Attempt:
                 if header["k"] == "log":
                     yield "log", payload
                 elif header["k"] == "outputs":
-                    self.outputs = payload
+                    self.outputs = _checked_outputs(payload)
                 elif header["k"] == "error":
                     self.error = payload
         except FrameError:
@@ -226,9 +229,20 @@ class Attempt:
         return os.path.exists(os.path.join(self.task["cwd"] or "", path))
 
 
-def _why_not_started(error: OSError | ValueError, task: dict[str, Any]) -> str:
+def _checked_outputs(payload: bytes) -> bytes:
+    """Checked here, where it costs the script its channel: the master would give up the host that sends no object."""
+    try:
+        is_object = isinstance(json.loads(payload), dict)
+    except (ValueError, RecursionError):
+        is_object = False
+    if not is_object:
+        raise FrameError(f"outputs are no JSON object: {payload[:60]!r}")
+    return payload
+
+
+def _why_not_started(error: OSError | ValueError | TypeError, task: dict[str, Any]) -> str:
     program, cwd = task["words"][0], task["cwd"]
-    if isinstance(error, ValueError):  # subprocess: embedded null byte
+    if not isinstance(error, OSError):  # subprocess: embedded null byte, and whatever else is no text
         return f"cannot start {program!r}: {error}; only node scripts started with `python` take such arguments"
     if cwd and not os.path.isdir(cwd):
         return f"no working directory {cwd!r} there"

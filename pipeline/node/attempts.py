@@ -16,6 +16,8 @@ from pipeline.node.processes import orphans
 
 __all__ = ["Attempts"]
 
+_MAX_REASON_CHARS = 2000  # it may hold a name of any length, and a frame's header has 64 KiB
+
 
 class Attempts:
     """The attempts of one agent; what happens to them goes to the outbox."""
@@ -57,7 +59,7 @@ class Attempts:
     def refuse(self, header: Header, reason: str) -> None:
         """Report an attempt that was never started."""
         result = {"k": "result", "job": header["job"], "attempt": header["attempt"], "state": "REFUSED"}
-        self._outbox.say({**result, "message": reason}, {})
+        self._outbox.say({**result, "message": reason[:_MAX_REASON_CHARS]}, {})
 
     def cancel(self, job: int, number: int) -> None:
         """End one attempt, if it runs."""

@@ -126,8 +126,10 @@ class LogServer:
             return self._progress.wait_for(lambda: self._received.get(host, 0) >= count, timeout_s)
 
     def close(self) -> None:
-        """Take what has arrived, then end."""
+        """Take what has arrived, then end; safe to call twice."""
         with self._progress:
+            if self.is_closed:
+                return
             self.is_closed = True
         with self._context.socket(zmq.PUSH) as wake:  # or it would wait for the end of its poll
             wake.linger = _SEND_MS

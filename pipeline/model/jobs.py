@@ -115,7 +115,7 @@ class ComputeJob:
             "host": hosts[0] if isinstance(self.host, str) else hosts,
             "command": words,
             "arguments": tuple(_checked_argument(what, value) for value in self.arguments),
-            "name": self.name or _name_of(words, self.is_script),
+            "name": _shown(self.name or _name_of(words, self.is_script)),
             "cwd": None if self.cwd is None else _checked_text(f"{what}: cwd", self.cwd, "a directory"),
             "environment": _checked_environment(what, self.environment),
             "outputs": _checked_outputs(what, self.outputs),
@@ -143,6 +143,11 @@ class CommandJob(ComputeJob):
     """Any program with its arguments and nothing added; otherwise like a `ComputeJob`."""
 
     is_script = False
+
+
+def _shown(name: str) -> str:
+    """A name stands in log lines: what is not fit for one is replaced."""
+    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def _checked_hosts(host: str | Sequence[str], command: object) -> tuple[str, ...]:

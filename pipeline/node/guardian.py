@@ -8,14 +8,10 @@ before the guardian leaves: as child subreaper it inherits those whose parents d
 from __future__ import annotations
 
 import os
-import platform
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-import traceback
 from typing import Any
 
 from pipeline.node.agent import Agent
@@ -51,6 +47,8 @@ def guard(directory: str, setup: dict[str, Any]) -> int:
         os.close(descriptor)
     status = _wait_for(pid)
     _sweep()
+    import shutil  # not needed before: each import delays the first job
+
     shutil.rmtree(directory, ignore_errors=True)
     return status
 
@@ -72,6 +70,8 @@ def _be_agent(descriptors: tuple[int, int, int], directory: str, setup: dict[str
     try:
         Agent(descriptors, directory, setup).serve(hello)
     except BaseException:  # noqa: BLE001  # also SystemExit: nothing may get past here
+        import traceback
+
         traceback.print_exc()
         return 1
     return 0
@@ -106,8 +106,8 @@ def _hello(setup: dict[str, Any], is_complete: bool) -> dict[str, Any]:
     has_affinity = hasattr(os, "sched_getaffinity")
     return {
         "token": setup["token"],
-        "hostname": socket.gethostname(),
-        "python": platform.python_version(),
+        "hostname": os.uname().nodename,
+        "python": ".".join(map(str, sys.version_info[:3])),
         "executable": sys.executable,
         "cores": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1,
         "pid": os.getpid(),

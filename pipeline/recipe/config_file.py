@@ -217,6 +217,10 @@ class _Check:
                 source, _ = self._given("remote", "method")
                 problem = "expected 'ssh' together with ssh_client = openssh, got 'paramiko'"
                 self._problems.append(f"{source}: [remote] method: {problem}")
+        if remote.get("on_master_lost") == "finish":
+            source, _ = self._given("remote", "on_master_lost")
+            problem = "expected 'kill', got 'finish': jobs cannot outlive their master yet"
+            self._problems.append(f"{source}: [remote] on_master_lost: {problem}")
         beat = remote.get("beat_interval", 0.0)
         for name in ("dead_after", "lease"):
             if remote.get(name, beat + 1) <= beat:

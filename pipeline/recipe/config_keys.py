@@ -173,14 +173,19 @@ class RemoteKeys:
         "channel or tcp",
         "tcp: also open a port for node scripts that no agent started.",
     )
-    warm: str = _key("auto", one_of("auto", "off"), "auto or off", "Start node scripts from a warm Python process.")
+    warm: str = _key(
+        "auto",
+        one_of("auto", "off"),
+        "auto or off",
+        "No effect yet: every job starts a Python.",
+    )
     retries: int = _key("0", integer(0), "count", "Further attempts of a job that failed.")
     job_timeout: float | None = _key("", optional(seconds), "s, empty: no limit", "A job is ended after so long.")
     failure_policy: str = _key(
         "continue", one_of("continue", "stop"), "continue or stop", "What the other jobs do when one has failed."
     )
     on_master_lost: str = _key(
-        "kill", one_of("kill", "finish"), "kill or finish", "What jobs do when the master has gone."
+        "kill", one_of("kill", "finish"), "kill or finish", "What jobs do when the master has gone; only kill so far."
     )
 
 

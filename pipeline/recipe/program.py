@@ -70,16 +70,15 @@ def _run(recipe: BaseRecipe, argv: Sequence[str], interruption: "_Interruption")
             log_file = recipe.run.open(recipe.name, job_name, start_time, [recipe.__file__, *argv])
             logs.open_file(log_file)
             recipe.logger.debug("Logging to %s", log_file)
-        status = _perform(recipe, interruption)
-        _print_results(recipe)
-    return status
+        return _perform(recipe, interruption)
 
 
 def _perform(recipe: BaseRecipe, interruption: "_Interruption") -> int:
     """Run the recipe; whatever happens, its jobs and agents are ended and the run's end is written."""
-    status = EXIT_FAILED
+    status, has_results = EXIT_FAILED, False
     try:
         status = recipe.perform()
+        has_results = True
         if status == EXIT_FAILED and recipe.run.has_lost:
             status = EXIT_LOST
     except PipelineError as error:
@@ -102,6 +101,8 @@ def _perform(recipe: BaseRecipe, interruption: "_Interruption") -> int:
         recipe.run.close(status)
     except StoreError as error:
         status = _complain(error)
+    if has_results:
+        _print_results(recipe)
     return status
 
 

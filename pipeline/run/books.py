@@ -67,6 +67,8 @@ class Books:
 
     def started(self, job_id: int, attempt: int, host: str, pid: int) -> None:
         """A host says that an attempt runs."""
+        entry = self._entries[job_id]
+        entry.logger.info("job %d (%s) on %s: started", job_id, entry.job.name, host)
         self._store.started(job_id, attempt, pid)
         self._watch(events.JobStarted(job_id, host))
 
@@ -102,7 +104,8 @@ class Books:
             line = "job %d (%s) on %s: ok after %.1f s"
             entry.logger.info(line, job_id, entry.job.name, host, outcome.duration_s)
         else:
-            log_path = str(self._log_directory / f"{host}.log") if entry.attempts else ""
+            has_run = entry.attempts and state is not JobState.REFUSED
+            log_path = str(self._log_directory / f"{host}.log") if has_run else ""
             entry.logger.error("%s", describe_failure(job_id, entry.job, host, outcome.message, log_path))
         self._watch(events.JobFinished(job_id, host, state))
         return entry

@@ -13,7 +13,9 @@ from pipeline.model.hosts import Login
 from pipeline.model.parameters import Parameters
 from pipeline.run.bundle import agent_command
 
-__all__ = ["Reach"]
+__all__ = ["Reach", "name_in_logs"]
+
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _MODULES = {"local": "pipeline.hosts.local", "paramiko": "pipeline.hosts.ssh", "openssh": "pipeline.hosts.openssh"}
 
@@ -70,7 +72,7 @@ class Reach:
         p = self.parameters
         return {
             "token": token,
-            "host": socket.gethostname().partition(".")[0] if host in ("localhost", "127.0.0.1", "::1") else host,
+            "host": name_in_logs(host),
             "python": self.python,
             "batch_bytes": p.batch_bytes,
             "batch_interval": p.batch_interval,
@@ -84,4 +86,9 @@ class Reach:
     def _own_names(self) -> frozenset[str]:
         name = socket.gethostname()
         # No getfqdn: it asks the name server, which may be slow or gone.
-        return frozenset({"localhost", "127.0.0.1", "::1", name, name.partition(".")[0]})
+        return _THIS_MACHINE | {name, name.partition(".")[0]}
+
+
+def name_in_logs(host: str) -> str:
+    """Return what stands for a host in the names of loggers: `localhost` says too little where logs are gathered."""
+    return socket.gethostname().partition(".")[0] if host in _THIS_MACHINE else host

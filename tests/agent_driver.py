@@ -93,6 +93,7 @@ class AgentDriver:
     Attributes:
         process: The guardian.
         hello: What the agent said of itself.
+        pids: Of each job, as the agent told it.
         kinds: Of each job, what came in which order: start, out, err, log, result.
         directory: Where it puts its private directory.
     """
@@ -101,6 +102,7 @@ class AgentDriver:
         """Start it on an interpreter; `setup` replaces what the master says by default."""
         self.directory = directory
         self.kinds: dict[int, list[str]] = defaultdict(list)
+        self.pids: dict[int, int] = {}
         self.stats: dict[int, Any] = {}
         self.has_said_bye = False
         self._output: dict[tuple[int, str], bytearray] = defaultdict(bytearray)
@@ -171,17 +173,19 @@ class AgentDriver:
 
     def result(self, job_id: int) -> Result:
         """Wait for the end of a job."""
-        while job_id not in self._results:
-            self.take_in()
+        self.take_in_until(lambda: job_id in self._results)
         header, body = self._results[job_id]
         output = {kind: bytes(self._output[job_id, kind]) for kind in ("out", "err")}
         return Result(header, body, output["out"], output["err"], self._records[job_id])
 
     def wait_for_output(self, job_id: int, text: bytes) -> bytes:
         """Wait until the job has written this to its standard output; returns all of it."""
-        while text not in self._output[job_id, "out"]:
-            self.take_in()
-            assert job_id not in self._results or text in self._output[job_id, "out"], self._results[job_id]
+        self.take_in_until(lambda: text in self._output[job_id, "out"] or job_id in self._results)
+        assert text in self._output[job_id, "out"], self._results[job_id]
+        return bytes(self._output[job_id, "out"])
+
+    def output(self, job_id: int) -> bytes:
+        """Return what the job has written to its standard output until now."""
         return bytes(self._output[job_id, "out"])
 
     def wait_for_pids(self, job_id: int) -> list[int]:
@@ -189,11 +193,13 @@ class AgentDriver:
         line = self.wait_for_output(job_id, b"\n").partition(b"\n")[0]
         return [int(word) for word in line.split()[1:]]
 
-    def take_in(self) -> None:
-        """Take in what comes next, and acknowledge results."""
-        data = self._read()
-        assert data, f"the agent is gone: {self.errors.read_text()}"
-        self._take(self._reader.feed(data))
+    def take_in_until(self, predicate: Callable[[], bool]) -> None:
+        """Take in what comes, acknowledging results, until a condition holds."""
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while not predicate():
+            data = self._read(max(0.0, deadline_s - time.monotonic()))
+            assert data, f"the agent is gone: {self.errors.read_text()}"
+            self._take(self._reader.feed(data))
 
     def read_to_end(self) -> None:
         """Take in everything until the agent closes its end."""
@@ -209,7 +215,9 @@ class AgentDriver:
                 self._take_output(header["p"], payload)
             elif header["k"] in ("start", "result"):
                 self.kinds[header["job"]].append(header["k"])
-            if header["k"] == "result":
+            if header["k"] == "start":
+                self.pids[header["job"]] = header["pid"]
+            elif header["k"] == "result":
                 self._results[header["job"]] = header, json.loads(payload)
                 with contextlib.suppress(BrokenPipeError):  # it may have left already
                     self.send({"k": "ack", "seq": header["seq"]})

@@ -143,14 +143,23 @@ class Recipe:
     config: str
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def start(self, jobs: Sequence[Mapping[str, Any]], *options: str) -> subprocess.Popen[str]:
-        """Start it in a process group of its own; each job has `kind` (script or command) and ComputeJob's fields."""
+    def start(
+        self, jobs: Sequence[Mapping[str, Any]], *options: str, max_file_bytes: int | None = None
+    ) -> subprocess.Popen[str]:
+        """
+        Start it in a process group of its own.
+
+        Args:
+            jobs: Each has `kind` (script or command) and the fields of ComputeJob.
+            max_file_bytes: No file it writes can become larger.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "pipeline.cfg").write_text(self.config)
         (self.directory / "jobs.json").write_text(json.dumps(list(jobs)))
         root = str(Path(__file__).parents[1])
+        limit = [] if max_file_bytes is None else ["prlimit", f"--fsize={max_file_bytes}"]
         return subprocess.Popen(
-            [sys.executable, str(RUN_JOBS), *options, "jobs.json", "results.json"],
+            [*limit, sys.executable, str(RUN_JOBS), *options, "jobs.json", "results.json"],
             cwd=self.directory,
             env={**os.environ, "PYTHONPATH": root, **self.environment},
             stdin=subprocess.DEVNULL,

@@ -14,6 +14,7 @@ from harness import CLIENTS, WAIT_S, Dispatch, Recipe, eventually, is_running, r
 from pipeline.errors import InputError
 from pipeline.model.jobs import CommandJob, ComputeJob, JobState
 from pipeline.model.parameters import Parameters
+from pipeline.run.notices import JobDefaults
 from pipeline.run.reach import Reach
 from pipeline.testing import SshHosts, ssh_hosts
 
@@ -58,6 +59,7 @@ class tell(Node):
 
 sys.exit(tell.main())
 """
+TRUE = {"kind": "command", "host": "localhost", "command": ["true"]}
 
 
 def write_script(directory: Path, name: str, text: str) -> str:
@@ -300,6 +302,38 @@ def test_cancelling_ends_those_that_run_and_drops_those_that_wait(dispatch: Disp
     assert dispatch.run([CommandJob("node1", "true")])[0]["status"] == "OK"
 
 
+def test_cancelled_jobs_are_no_errors(here: Dispatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Jobs that somebody cancelled are told of at INFO: 10^5 of them must not fill the user's terminal."""
+    batch = here.submit([CommandJob("node1", ["sleep", "60"]), CommandJob("node1", "true")], 1)
+
+    batch.cancel()
+    batch.wait(WAIT_S)
+
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+def test_a_failed_job_sets_the_error_before_the_others_end(here: Dispatch, tmp_path: Path) -> None:
+    """The event that comes with a batch is set by the first job that fails, and not by one that ends well."""
+    error = threading.Event()
+    gate = ["sh", "-c", 'until [ -e "$1" ]; do sleep 0.02; done', "sh"]
+    jobs = [
+        CommandJob("node1", "true"),
+        CommandJob("node1", "false"),
+        CommandJob("node1", [*gate, str(tmp_path / "x")]),
+    ]
+    logger = logging.getLogger("test_recipe")
+
+    batch = here.dispatcher.submit(jobs[:1], 4, logger, 1, JobDefaults(), error)
+    batch.wait(WAIT_S)
+    assert not error.is_set()
+    batch = here.dispatcher.submit(jobs[1:], 4, logger, 2, JobDefaults(), error)
+
+    assert error.wait(WAIT_S)
+    assert not jobs[2].results
+    (tmp_path / "x").touch()
+    batch.wait(WAIT_S)
+
+
 # -- how many at a time
 
 
@@ -499,7 +533,20 @@ def test_every_state_is_in_the_store(here: Dispatch) -> None:
 # -- as a recipe
 
 
-SLEEPER = {"kind": "command", "host": "localhost", "command": ["true"]}
+def test_a_store_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
+    """When the run store cannot be written in mid-run there is one line, exit status 4, and no process is left."""
+    pids = tmp_path / "pids"
+    sleeper = {"kind": "command", "host": "localhost", "command": ["sh", "-c", 'echo $$ >> "$1"; exec sleep 60', "sh"]}
+    jobs = [sleeper | {"arguments": [str(pids)]}, *[TRUE] * 1500]
+    recipe = Recipe(tmp_path / "recipe", "[remote]\nmax_per_node = 4\n")
+
+    # The limit on the size of files stands for a full disk; the job list itself has to be below it.
+    done = recipe.finish(recipe.start(jobs, max_file_bytes=400_000))
+
+    assert done.returncode == 4
+    [line] = done.stderr.splitlines()
+    assert "run.sqlite: the run store cannot be written: " in line
+    assert not any(map(is_running, read_pids(pids)))
 
 
 @pytest.mark.parametrize(
@@ -513,7 +560,7 @@ SLEEPER = {"kind": "command", "host": "localhost", "command": ["true"]}
 )
 def test_the_log_says_which_limit_counts_and_why(tmp_path: Path, config: str, options: list[str], said: str) -> None:
     """Option wins over configuration, that over the number of cores, and the log names value and source."""
-    done = Recipe(tmp_path / "a recipe's directory", config).run([SLEEPER], "-v", *options)
+    done = Recipe(tmp_path / "a recipe's directory", config).run([TRUE], "-v", *options)
 
     assert done.returncode == 0
     assert any(line.endswith(f"Jobs at a time on a host: {said}") for line in done.stderr.splitlines()), done.stderr

@@ -313,7 +313,7 @@ def test_a_job_over_its_time_is_ended(agent: AgentDriver) -> None:
 
 def test_a_cancelled_job_is_ended(agent: AgentDriver) -> None:
     """Cancelling a running attempt ends it with TERM, and says so."""
-    job_id = agent.start(["sh", "-c", "echo ready; sleep 300 & wait"])
+    job_id = agent.start(["sh", "-c", "echo ready; exec sleep 300"])
     agent.wait_for_output(job_id, b"ready")
 
     agent.send({"k": "cancel", "job": job_id, "attempt": 1})
@@ -452,8 +452,10 @@ def test_records_of_unknown_kind_are_left_out(agent: AgentDriver, tmp_path: Path
 def test_a_hundred_jobs_run_at_once(agent: AgentDriver, tmp_path: Path) -> None:
     """A hundred jobs that wait for each other run side by side, and each is reported by itself."""
     os.mkfifo(tmp_path / "fifo")
-    # Each opens the pipe for reading and sees its end when the last writer closes.
-    jobs = [agent.start(["sh", "-c", f"echo {n}; cat fifo; exit {n}"], cwd=str(tmp_path)) for n in range(100)]
+    # Each opens the pipe, which waits for us, says so, and sees the pipe's end when we close it.
+    jobs = [
+        agent.start(["sh", "-c", f"exec 3<fifo; echo {n}; cat <&3; exit {n}"], cwd=str(tmp_path)) for n in range(100)
+    ]
     with (tmp_path / "fifo").open("w"):
         for n, job_id in enumerate(jobs):
             agent.wait_for_output(job_id, b"%d\n" % n)
@@ -503,8 +505,7 @@ def test_the_agent_tells_what_paths_are(agent: AgentDriver, tmp_path: Path) -> N
     paths = [tmp_path / "it's a file\n", tmp_path, tmp_path / "none", Path("/dev/null"), Path("~")]
 
     agent.send({"k": "stat", "id": 7}, [*map(str, paths), "a\0b"])
-    while 7 not in agent.stats:
-        agent.take_in()
+    agent.take_in_until(lambda: 7 in agent.stats)
 
     assert agent.stats[7][0] == ["file", 5]
     assert [kind for kind, _ in agent.stats[7]] == ["file", "directory", "missing", "other", "directory", "missing"]

@@ -161,7 +161,7 @@ class Attempts:
         # Output at its end, no stray child, no process group: nothing can be left. Only else is /proc searched.
         strays = orphans(self._by_pid)
         if not ending and (attempt.pipes or strays or strays is None or _group_exists(attempt.pid)):
-            left = self._processes_of(attempt)
+            left = self._processes_of(attempt) or self._processes_of(attempt)  # it may slip through one look
             if left:
                 attempt.left_behind = len(left)
                 self._end(attempt, "")

@@ -10,6 +10,7 @@ from pipeline.node.processes import end_processes
 __all__ = ["Ending"]
 
 _LOOK_S = 0.02  # between two looks at /proc
+_EMPTY_LOOKS = 3  # in a row: a tree that forks all the time may slip through one
 _GIVE_UP_S = 4.0  # after KILL: what still lives then is in the kernel's hands
 
 
@@ -27,6 +28,7 @@ class Ending:
         self._find = find
         self._kill_at_s = now_s + grace_s
         self._look_at_s = now_s + _LOOK_S
+        self._empty_looks = 0
         self.is_over = False
         self.survivors: set[int] = set()
         pids = find()
@@ -41,10 +43,11 @@ class Ending:
         """Look what is left and act when it is time."""
         if self.is_over or now_s < self._look_at_s:
             return
-        self._look_at_s = now_s + _LOOK_S
         left = self._find()
+        self._empty_looks = 0 if left else self._empty_looks + 1
+        self._look_at_s = now_s + (_LOOK_S if left else 0.0)
         if left and now_s >= self._kill_at_s:
             end_processes(left, signal.SIGKILL)
-        if not left or now_s >= self._kill_at_s + _GIVE_UP_S:
+        if self._empty_looks == _EMPTY_LOOKS or now_s >= self._kill_at_s + _GIVE_UP_S:
             self.is_over = True
             self.survivors = left

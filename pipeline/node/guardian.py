@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from pipeline.node.agent import Agent
-from pipeline.node.processes import become_subreaper, descendants, end_processes, snapshot
+from pipeline.node.processes import become_subreaper, descendants, end_processes, orphans, snapshot
 
 __all__ = ["guard"]
 
@@ -74,6 +74,8 @@ def _be_agent(descriptors: tuple[int, int, int], directory: str, setup: dict[str
 
         traceback.print_exc()
         return 1
+    finally:
+        sys.stderr.flush()  # os._exit does not, and before Python 3.9 stderr is buffered unless it is a terminal
     return 0
 
 
@@ -127,20 +129,19 @@ def _wait_for(pid: int) -> int:
 
 
 def _sweep() -> None:
-    """Kill what the agent left."""
+    """Kill what the agent left, until we have no child: whoever loses its parent becomes one."""
     deadline_s = time.monotonic() + _SWEEP_S
-    while time.monotonic() < deadline_s:
-        left = descendants([os.getpid()], snapshot())
-        if not left:
-            return
-        end_processes(left, signal.SIGKILL)
+    while _reap() and time.monotonic() < deadline_s:
+        # Our children once more: those that fork all the time are not where the snapshot saw them.
+        end_processes(descendants([os.getpid()], snapshot()) | (orphans(()) or set()), signal.SIGKILL)
         signal.sigtimedwait([signal.SIGCHLD], 0.02)
-        _reap()
 
 
-def _reap() -> None:
+def _reap() -> bool:
+    """Take note of the children that have ended; tells whether there are others."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
     except ChildProcessError:
-        return
+        return False
+    return True

@@ -76,7 +76,10 @@ def tree_of_job(leader: int, mark: bytes, not_ours: Iterable[int]) -> set[int]:
     strays = [p.pid for p in processes.values() if p.ppid == here and p.pid not in roots and p.pid not in others]
     roots.update(pid for pid in strays if mark in _read_bytes(f"/proc/{pid}/environ"))
     roots.discard(here)
-    return roots | descendants(roots, processes)
+    # One that forks and exits every few milliseconds is gone when its line is read, and its child is in no list yet.
+    # The kernel tells our children, which such orphans become, at one stroke.
+    late = (orphans(others) or set()) - set(processes)
+    return roots | descendants(roots, processes) | {pid for pid in late if mark in _read_bytes(f"/proc/{pid}/environ")}
 
 
 def orphans(known: Iterable[int]) -> set[int] | None:

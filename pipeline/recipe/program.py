@@ -100,7 +100,7 @@ def _perform(recipe: BaseRecipe, interruption: "_Interruption") -> int:
     try:
         recipe.run.close(status)
     except StoreError as error:
-        status = _complain(error)
+        status = error.exit_code if status == error.exit_code else _complain(error)  # once is enough
     if has_results:
         _print_results(recipe)
     return status

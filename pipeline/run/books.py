@@ -106,7 +106,9 @@ class Books:
         else:
             has_run = entry.attempts and state is not JobState.REFUSED
             log_path = str(self._log_directory / f"{host}.log") if has_run else ""
-            entry.logger.error("%s", describe_failure(job_id, entry.job, host, outcome.message, log_path))
+            # What somebody asked for is no failure; Ctrl-C on 10^5 waiting jobs must not be as many lines.
+            level = logging.INFO if state is JobState.CANCELLED else logging.ERROR
+            entry.logger.log(level, "%s", describe_failure(job_id, entry.job, host, outcome.message, log_path))
         self._watch(events.JobFinished(job_id, host, state))
         return entry
 

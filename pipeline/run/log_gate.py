@@ -55,6 +55,8 @@ class LogGate:
         keys = {"server": server_public, "public": client_public, "secret": client_secret}
         _write_private(self.key_path, json.dumps({name: key.decode() for name, key in keys.items()}))
         self._context: zmq.Context[Any] = zmq.Context()
+        for chatty in ("zmq.auth", "asyncio"):  # with -d they tell of every handshake
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         self._allow_list = ThreadAuthenticator(self._context)
         self._allow_list.start()
         self._allow_list.configure_curve_callback(domain="*", credentials_provider=_Allowed(client_public))

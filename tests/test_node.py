@@ -256,11 +256,16 @@ def test_many_missing_outputs_do_not_break_the_report(agent: AgentDriver) -> Non
     [
         (["python", "/nowhere/it's\n.py"], True, {}, 'no node script "/nowhere/it\'s\\n.py" there; is its directory'),
         (["/nowhere/prog"], False, {}, "no program '/nowhere/prog' there"),
-        (["prog-not-on-path"], True, {}, "no program 'prog-not-on-path' there"),
+        (["prog-not-on-path"], True, {"environment": {"PATH": "/usr/bin:/bin"}}, "no program 'prog-not-on-path' there"),
         (["true"], False, {"cwd": "/nowhere/x"}, "no working directory '/nowhere/x' there"),
         (["/"], False, {}, "no permission to run '/' there"),
         (["/dev/null"], False, {}, "no permission to run '/dev/null' there"),
-        (["true"], False, {"arguments": ["x" * 200_000]}, "arguments of 'true' are longer than the host takes"),
+        (
+            ["/bin/true"],
+            False,
+            {"arguments": ["x" * 200_000]},
+            "arguments of '/bin/true' are longer than the host takes",
+        ),
         (["true"], False, {"arguments": ["a\0b"]}, "cannot start 'true': embedded null byte; only node scripts"),
         (["true"], False, {"environment": {"A": 5}}, "cannot start 'true': "),
         (["true"], False, {"arguments": ["\ud800"]}, "cannot start 'true': "),

@@ -6,6 +6,7 @@ over `inproc`; a feed blocks when its host's share of the queue is full, and thr
 the job. The TCP form for scripts that no agent started is in `log_gate.py`.
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -26,6 +27,7 @@ __all__ = ["LogFeed", "LogServer"]
 _ADDRESS = "inproc://log"
 _POLL_MS = 200
 _SEND_MS = 1000
+_JOIN_S = 10.0
 _BATCH_BYTES = 64 << 10
 
 
@@ -119,6 +121,7 @@ class LogServer:
         with self._progress:
             self._sent[host] = sent
             self._open_feeds -= 1
+        self._end_context()
 
     def wait_for(self, host: str, count: int, timeout_s: float) -> bool:
         """Wait until so many messages of a host are in the log; False if they are not in time."""
@@ -131,13 +134,20 @@ class LogServer:
             if self.is_closed:
                 return
             self.is_closed = True
-        with self._context.socket(zmq.PUSH) as wake:  # or it would wait for the end of its poll
-            wake.linger = _SEND_MS
+        with self._context.socket(zmq.PUSH) as wake, contextlib.suppress(zmq.Again):
+            # Else the thread would wait for the end of its poll; Again: it has gone meanwhile.
+            wake.linger = 0
             wake.connect(_ADDRESS)
             wake.send_multipart([b""], zmq.NOBLOCK)
-        self._thread.join(timeout=10.0)
-        if not self._thread.is_alive() and not self._open_feeds:
-            self._context.term()  # with a socket left open in another thread it would wait for ever
+            self._thread.join(timeout=_JOIN_S)
+        self._thread.join(timeout=_JOIN_S)
+        self._end_context()
+
+    def _end_context(self) -> None:
+        """End ZeroMQ once nobody uses it: with a socket open in another thread it would wait for ever."""
+        with self._progress:
+            if self.is_closed and not self._open_feeds and not self._thread.is_alive():
+                self._context.term()
 
     def _serve(self) -> None:
         poller = zmq.Poller()

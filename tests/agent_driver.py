@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.formats.frames import FrameReader, Header, encode_message
 from pipeline.run.bundle import READY, agent_command, start_message
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 _TOKEN = "0123456789abcdef"  # noqa: S105  # an echo mark, no secret
 
 _SCRIPT = """

@@ -314,7 +314,7 @@ def memory_peak_bytes(pid: int) -> int:
 
 
 def is_blocked_in_write(pid: int) -> bool:
-    """Whether a process sleeps and has not written a byte for a while."""
+    """Whether a process has not written a byte for a while."""
 
     def written() -> tuple[bytes, str]:
         return Path(f"/proc/{pid}/io").read_bytes(), Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -205,4 +205,4 @@ class RandomHistory(RuleBasedStateMachine):
 
 
 TestRandomHistory = RandomHistory.TestCase
-TestRandomHistory.settings = settings(max_examples=150, stateful_step_count=30, deadline=None, database=None)
+TestRandomHistory.settings = settings(max_examples=100, stateful_step_count=30, deadline=None, database=None)

@@ -13,7 +13,7 @@ from typing import Any, Iterator
 
 from pipeline.errors import FrameError
 from pipeline.formats.frames import FrameReader
-from pipeline.node import CHANNEL
+from pipeline.node import CHANNEL, MAX_OUTPUTS_BYTES
 from pipeline.node.arguments import ARGUMENTS_FILE, fits_argv, write_arguments
 from pipeline.node.processes import tree_of_job
 
@@ -23,7 +23,6 @@ MARK = "PIPELINE_ATTEMPT"  # environment variable that tells whose a stray proce
 
 _READ_BYTES = 64 << 10
 _TAIL_BYTES = 4 << 10
-_MAX_OUTPUTS_BYTES = 8 << 20  # as text in the result's JSON up to six times that, and a message has 64 MiB
 _MAX_TOLD = 3  # missing files that are named in a result, and
 _MAX_TOLD_CHARS = 1000  # so much of their names: a header has 64 KiB
 
@@ -69,7 +68,7 @@ class Attempt:
         self.error = b""
         self.left_behind = 0
         self._tails = {"out": b"", "err": b""}
-        self._records = FrameReader(_MAX_OUTPUTS_BYTES)
+        self._records = FrameReader(2 * MAX_OUTPUTS_BYTES)
         self._arguments_path = os.path.join(directory, f"arguments-{self.job}-{self.number}")
         self._python = python
 

@@ -9,7 +9,7 @@ import sys
 import traceback
 
 from pipeline.formats.frames import encode_message
-from pipeline.node import CHANNEL
+from pipeline.node import CHANNEL, MAX_OUTPUTS_BYTES
 from pipeline.node.arguments import ARGUMENTS_FILE, read_arguments
 
 TYPE_CHECKING = False  # so named, type checkers take it for true; importing typing takes 3 ms, in every job
@@ -42,11 +42,12 @@ class Node:
 
     def run_with_logging(self, *args: Any) -> int:
         """Call `run`, with its log records and outputs going to the master, and return the exit code."""
-        handler, channel = self._open_log()
+        handler = self._open_log()
+        channel = handler if isinstance(handler, _ChannelHandler) else None
         self.logger.addHandler(handler)
         self.logger.setLevel(logging.DEBUG)
         self.logger.propagate = False
-        if channel is not None and hasattr(sys.stdout, "reconfigure"):
+        if channel and hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(line_buffering=True)  # a pipe is block buffered: lines would arrive at the end
         try:
             try:
@@ -69,66 +70,75 @@ class Node:
             return cls().run_with_logging(*words)
         return cls(*words[at : at + 2]).run_with_logging(*_typed_arguments(words[at + 2 :]))
 
-    def _run_logged(self, args: Any, channel: int | None) -> int:
+    def _run_logged(self, args: Any, channel: _ChannelHandler | None) -> int:
         try:
             status = self.run(*args)
         except Exception as error:  # whatever a user's script raises fails its job, told on the master
             what = f"{type(error).__name__}: {error}"
             self.logger.error("%s", what, exc_info=True)
-            if channel is not None:
-                _send(channel, encode_message({"k": "error"}, what.encode("utf-8", "backslashreplace")[:4096]))
+            if channel:
+                channel.send("error", what.encode("utf-8", "backslashreplace")[:4096])
             return 1
         return 0 if status is None else status
 
-    def _send_outputs(self, channel: int | None) -> bool:
+    def _send_outputs(self, channel: _ChannelHandler | None) -> bool:
         if not self.outputs or channel is None:
             return True
         try:
-            _send(channel, encode_message({"k": "outputs"}, json.dumps(self.outputs).encode("ascii")))
+            outputs = json.dumps(self.outputs).encode("ascii")
         except (TypeError, ValueError) as error:
             self.logger.error("outputs: %s; expected JSON values", error)
             return False
+        if len(outputs) > MAX_OUTPUTS_BYTES:
+            size = f"{len(outputs)} bytes as JSON; expected at most {MAX_OUTPUTS_BYTES}"
+            self.logger.error("outputs: %s: put them into a file and its name into the outputs", size)
+            return False
+        channel.send("outputs", outputs)
         return True
 
-    def _open_log(self) -> tuple[logging.Handler, int | None]:
+    def _open_log(self) -> logging.Handler:
         if self.loghost == CHANNEL and self.logport.isdigit():
-            channel = int(self.logport)
-            os.set_inheritable(channel, False)
-            return _ChannelHandler(channel), channel
+            return _ChannelHandler(int(self.logport))
         if self.loghost and self.logport.isdigit() and int(self.logport) > 0:
             # The client needs pyzmq, which a host need not have: it lives with the log server, not in this room.
             import pipeline
 
-            return pipeline.LogClient(self.loghost, int(self.logport)), None
+            handler: logging.Handler = pipeline.LogClient(self.loghost, int(self.logport))
+            return handler
         by_hand = logging.StreamHandler(sys.stderr)
         layout = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
         by_hand.setFormatter(logging.Formatter(layout, "%Y-%m-%d %H:%M:%S"))
-        return by_hand, None
+        return by_hand
 
 
 class _ChannelHandler(logging.Handler):
-    """Sends records to the agent; blocks while the agent has its hands full, so that nothing is dropped."""
+    """Speaks to the agent; blocks while the agent has its hands full, so that nothing is dropped."""
 
     def __init__(self, channel: int) -> None:
         super().__init__()
         self._channel = channel
+        os.set_inheritable(channel, False)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            _send(self._channel, encode_message({"k": "log"}, encode_record(record)))
+            self.send("log", encode_record(record))
         except Exception:  # noqa: BLE001  # logging's own convention: a record never ends the program that logs
             self.handleError(record)
+
+    def send(self, kind: str, payload: bytes) -> None:
+        """Send one message; one thread at a time, or their frames would be mixed up."""
+        # os.write, not the socket module: its import takes a tenth of the time that a short job takes in all.
+        left = memoryview(encode_message({"k": kind}, payload))
+        self.acquire()
+        try:
+            while left:
+                left = left[os.write(self._channel, left) :]
+        finally:
+            self.release()
 
     def close(self) -> None:
         os.close(self._channel)
         super().close()
-
-
-def _send(channel: int, data: bytes) -> None:
-    # os.write, not the socket module: its import takes a tenth of the time that a short job takes in all.
-    left = memoryview(data)
-    while left:
-        left = left[os.write(channel, left) :]
 
 
 def encode_record(record: logging.LogRecord) -> bytes:

@@ -159,7 +159,13 @@ class AgentDriver:
         """Ask for a job and return its id; options: attempt, timeout_s, cwd, environment, outputs."""
         self._last_id += 1
         header = {"k": "run", "job": self._last_id, "attempt": options.pop("attempt", 1), "script": script}
-        task = {"words": words, "arguments": list(arguments), "cwd": None, "environment": {}, "outputs": []}
+        task: dict[str, Any] = {
+            "words": words,
+            "arguments": list(arguments),
+            "cwd": None,
+            "environment": {},
+            "outputs": [],
+        }
         self.send({**header, "timeout_s": options.pop("timeout_s", None)}, {**task, **options})
         return self._last_id
 

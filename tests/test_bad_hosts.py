@@ -328,3 +328,16 @@ def test_a_node_script_that_may_not_be_read(pair: SshHosts, tmp_path: Path) -> N
 
     assert done.returncode == 1
     assert f"job 1 (secret) on node2: node script '{script}' is not readable there" in done.stderr
+
+
+def test_a_python_that_is_too_old_is_told_on_this_machine_as_well(tmp_path: Path) -> None:
+    """A `[deploy] python` older than 3.8 is named in the same words with method local as over SSH."""
+    python = tmp_path / "it's python2"
+    python.write_text("#!/bin/sh\nexit 9\n")  # what a Python older than 3.8 makes of the agent's first line
+    python.chmod(0o755)
+    config = f"[remote]\nmethod = local\n{QUICK}[deploy]\npython = {python}\n"
+
+    done = Recipe(tmp_path / "recipe", config).run([TRUE | {"host": "localhost"}])
+
+    assert done.returncode == 3
+    assert f"job 1 (true) on localhost: older than 3.8: {python}; install Python 3.8 or later" in done.stderr

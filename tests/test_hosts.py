@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import paramiko
 import pytest
@@ -406,6 +407,26 @@ def test_a_connection_closed_before_the_banner_is_said_to_be(
     assert not error.is_permanent
 
 
+@pytest.mark.parametrize("words", ["Exceeded MaxStartups", "Not allowed at this time"])
+def test_an_sshd_that_is_too_busy_is_no_stranger(
+    listener: socket.socket, login_to: Callable[[socket.socket], Login], words: str
+) -> None:
+    """An sshd that says it takes no more connections for now is quoted, and may be tried again, with paramiko."""
+    login = login_to(listener)
+
+    def refuse() -> None:
+        with listener.accept()[0] as connection:
+            connection.sendall(words.encode() + b"\r\n")
+
+    with ThreadPoolExecutor(1) as pool:
+        refusing = pool.submit(refuse)
+        error = verdict_of(ssh.open_session, "bad", login)
+        refusing.result(WAIT_S)
+
+    assert str(error).startswith(f"bad: sshd takes no connections now: '{words}'; lower connects_per_sshd")
+    assert not error.is_permanent
+
+
 def test_a_banner_and_then_silence_is_no_answer() -> None:
     """An sshd that stops after its banner is given up after the login's time, with paramiko."""
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
@@ -618,6 +639,32 @@ def test_a_chain_of_jump_hosts_is_gone_through(
 
     assert got == str(node1.home)
     assert (logins_at(ssh_pair, "node1"), logins_at(ssh_pair, "node2")) == (before[0] + 2, before[1] + 1)
+
+
+@pytest.mark.parametrize("way", [ssh, openssh], ids=["ssh", "openssh"])
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("direct", "127.0.0.5:22"),
+        ("far", "127.0.0.1:2201"),
+        ("chained", "127.0.0.1:2201"),
+        ("farther", "127.0.0.1:2201"),
+        ("spelt", "127.0.0.7:2207"),
+    ],
+)
+def test_the_address_of_a_host_is_that_of_the_first_sshd_on_the_way(
+    way: ModuleType, tmp_path: Path, host: str, address: str
+) -> None:
+    """Hosts behind one jump host share its address, for its sshd sees all connects first; `port` is not its."""
+    if way is openssh and shutil.which("ssh") is None:
+        pytest.skip("ssh is not installed (Debian: openssh-client)")
+    entries = ["Host direct", "HostName 127.0.0.5", "Host gate", "HostName 127.0.0.1", "Port 2201"]
+    entries += ["Host far", "ProxyJump gate", "Host chained", "ProxyJump gate,direct", "Host farther", "ProxyJump far"]
+    entries += ["Host spelt", "ProxyJump me@127.0.0.7:2207"]
+
+    login = Login(ssh_config=str(write_config(tmp_path, *entries)), port=None if host == "direct" else 99)
+
+    assert way.address(host, login) == address
 
 
 def test_a_verdict_on_a_jump_host_names_it(ssh_pair: SshHosts, tmp_path: Path) -> None:

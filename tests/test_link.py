@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from harness import WAIT_S, Dispatch
 
+from pipeline.cli.main import main
 from pipeline.model.jobs import CommandJob
 from pipeline.model.parameters import Parameters
+from pipeline.run.books import Books
 from pipeline.run.reach import Reach
+from pipeline.run.store import RunStore
 
 SHORT = Parameters(hello_timeout=1.0, dead_after=1.0, beat_interval=0.2, retry_wait=0.05, connect_retries=1)
 
@@ -83,6 +86,9 @@ GREETINGS = {
         "write(b'\\n' + token.encode() + b'\\n' + struct.pack('>IH', 5, 3) + b'{{{')",
         "broken protocol: frame header",
     ),
+    "more cores than there can be": ("hello(cores=10**400)", "broken protocol: expected the agent's hello, got "),
+    "a time that is none": ("hello(time=float('nan'))", "broken protocol: expected the agent's hello, got "),
+    "a time beyond all numbers": ("hello(time=10**400)", "broken protocol: expected the agent's hello, got "),
     "an end": ("sys.exit(3)", "the session ended before the agent's hello"),
     "an end with a reason": (
         "sys.exit('out of memory')",
@@ -108,6 +114,9 @@ REPORTS = {
     "an unknown state": "send(result(run, 1, state='GREAT'), TOLD)",
     "a result without payload": "send(result(run, 1))",
     "infinite memory": "send(result(run, 1, max_rss_bytes=float('inf')), TOLD)",
+    "infinite time": "send(result(run, 1, duration_s=float('inf')), TOLD)",
+    "no time at all": "send(result(run, 1, user_s=float('nan')), TOLD)",
+    "negative time": "send(result(run, 1, system_s=-1.0), TOLD)",
     "times that are text": "send(result(run, 1, duration_s='long', state='FAILED'), TOLD)",
     "survivors that are none": "send(result(run, 1, survivors=5), TOLD)",
     "missing that is a mapping": "send(result(run, 1, missing={'a': 1}, state='FAILED'), TOLD)",
@@ -123,14 +132,33 @@ REPORTS = {
 }
 
 
-@contextmanager
-def dispatch_with(tmp_path: Path, behaviour: str, parameters: Parameters = SHORT) -> Iterator[Dispatch]:
-    """Start a dispatcher whose host `bad` does what a piece of Python says."""
+# What `bad` answers to a question about its files.
+ANSWERS = {
+    "too few": ("send({'k': 'stat', 'id': 1}, b'[]')", "broken protocol: an answer about 0 files where "),
+    "no pairs": ("send({'k': 'stat', 'id': 1}, b'[1, 2, 3]')", "broken protocol: message 'stat': TypeError: "),
+    "sizes that are none": (
+        "send({'k': 'stat', 'id': 1}, b'[[1, NaN]]')",
+        "broken protocol: message 'stat': ValueError: ",
+    ),
+    "an end": ("sys.exit('out of memory')", "connection closed; the host says: out of memory"),
+}
+
+
+def write_agent(tmp_path: Path, behaviour: str) -> str:
+    """Write an interpreter that on host `bad` does what a piece of Python says; return its path."""
     agent = tmp_path / "it's an agent"
     root = str(Path(__file__).parents[1])
     agent.write_text(AGENT.format(python=sys.executable, root=root, behaviour=behaviour))
     agent.chmod(0o755)
-    with Dispatch(tmp_path, Reach(method="local", parameters=parameters, python=str(agent))) as dispatch:
+    return str(agent)
+
+
+@contextmanager
+def dispatch_with(tmp_path: Path, behaviour: str, parameters: Parameters = SHORT) -> Iterator[Dispatch]:
+    """Start a dispatcher whose host `bad` does what a piece of Python says."""
+    with Dispatch(
+        tmp_path, Reach(method="local", parameters=parameters, python=write_agent(tmp_path, behaviour))
+    ) as dispatch:
         yield dispatch
 
 
@@ -311,3 +339,61 @@ send(result(run, 2), TOLD)
     assert lines == ["late", "never"]
     assert dispatch.packed_log("bad").count(b" 1.1 log| ") == 7
     assert dispatch.packed_log("bad").count(b"not a log record: ") == 4
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_a_host_that_lies_about_its_files_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    """`pipeline hosts check` tells of a host with a wrong answer, or without one, in one line, and of the others."""
+    behaviour, reason = ANSWERS[case]
+    ask = 'while not any(h["k"] == "stat" for h, _ in reader.feed(stdin.raw.read(65536))):\n    pass'
+    agent = write_agent(tmp_path, f"hello()\n{ask}\n{behaviour}")
+    config = tmp_path / "it's a.cfg"
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    config.write_text(
+        f"[DEFAULT]\nrecipe_directories = {folder}\n[remote]\nmethod = local\n[deploy]\npython = {agent}\n"
+    )
+
+    status = main(["hosts", "check", "-c", str(config), "bad", "good"])
+
+    bad, good = capsys.readouterr().out.splitlines()
+    assert status == 3
+    assert bad.startswith(f"bad: {reason}")
+    assert good.startswith("good: ok: ")
+
+
+@pytest.mark.parametrize(
+    ("retry_in_s", "line"),
+    [
+        (
+            1.5,
+            "bad: cut; trying again in 1.5 s; 3 of its slots stay taken for up to 70 s, as what was lost may still run",
+        ),
+        (None, "bad: cut; 3 of its slots stay taken for up to 70 s, as what was lost may still run"),
+    ],
+)
+def test_slots_that_stay_taken_are_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, retry_in_s: float | None, line: str
+) -> None:
+    """A host that is lost with jobs is one warning: why, and how many slots it keeps how long."""
+    store = RunStore.open(tmp_path / "run.db")
+    store.begin_run("recipe", "job", "now", [], tmp_path)
+    books = Books(store, Reach(), tmp_path, lambda event: None)
+
+    books.host_is_out("bad", "cut", retry_in_s, 3, 70.0)
+
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("WARNING", line)]
+    store.close()
+
+
+def test_config_problems_come_in_the_order_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`pipeline config check` lists problems of all kinds as they stand in the file."""
+    config = tmp_path / "it's a.cfg"
+    config.write_text("[remote]\nmethd = x\nport = many\n[foo]\na = 1\n[logging]\nnonsense\n[DEFAULT]\nbaz = 1\n")
+
+    assert main(["config", "check", "-c", str(config)]) == 2
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.removeprefix(f"{config}:").partition(":")[0] for line in lines] == ["2", "3", "4", "7", "9"]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agent_driver import AgentDriver, is_alive, running_agent, write_script
@@ -15,6 +16,8 @@ from pythons import find_pythons
 
 import pipeline
 from pipeline.formats.frames import encode_message
+from pipeline.node.attempt import Attempt
+from pipeline.run.outcomes import read_outcome
 
 # Hard on anything that goes through a shell, a text file or a terminal.
 WORDS = ["", " ", "a b", "it's", '"', "\n", "a\nb\n", "$HOME", "`id`", "a;b", "*", "-x", "--", "\\", "\u00e9\U0001f52d"]
@@ -35,6 +38,8 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()
 """
+
+CLEARED = DAEMON.replace("time.sleep(300)", "os.execve('/bin/sh', ['sh', '-c', 'exec sleep 300'], {})")
 
 
 @pytest.fixture(scope="module", params=find_pythons().items(), ids=lambda item: item[0])
@@ -435,14 +440,87 @@ def test_log_records_carry_time_level_and_name(agent: AgentDriver, tmp_path: Pat
     ],
     ids=["text", "no JSON", "outputs no object", "outputs no JSON", "outputs deep", "ones"],
 )
-def test_junk_on_the_log_channel_costs_the_channel(agent: AgentDriver, tmp_path: Path, junk: bytes) -> None:
-    """A job that does not speak our protocol loses its log channel and goes on; a line says so."""
+def test_junk_on_the_log_channel_fails_the_job(agent: AgentDriver, tmp_path: Path, junk: bytes) -> None:
+    """A job that does not speak our protocol goes on to its end, but what it meant to tell is lost: it FAILED."""
     (tmp_path / "junk.py").write_text(SEND.format(junk))
 
     result = agent.run_script(str(tmp_path / "junk.py"))
 
-    assert (result.state, result.out, result.outputs) == ("OK", b"went on\n", {})
+    assert (result.state, result.returncode, result.out, result.outputs) == ("FAILED", 0, b"went on\n", {})
     assert result.err.startswith(b"agent: log channel closed, it carried something else than log records: ")
+    message = read_outcome(result.header, json.dumps(result.body).encode()).message
+    assert ", but its log channel broke: " in message
+    assert len(message.splitlines()) == 1
+
+
+def test_half_a_frame_on_the_log_channel_fails_the_job(agent: AgentDriver, tmp_path: Path) -> None:
+    """A job whose channel ends in the midst of a frame FAILED too."""
+    (tmp_path / "half.py").write_text(SEND.format(encode_message({"k": "log"}, b"{}")[:-1]))
+
+    result = agent.run_script(str(tmp_path / "half.py"))
+
+    assert (result.state, result.header["channel_error"]) == ("FAILED", "it ended within a frame")
+
+
+def test_a_record_without_measure_is_cut(agent: AgentDriver, tmp_path: Path) -> None:
+    """A message of many megabytes arrives in part and says how much was cut; the outputs arrive whole."""
+    script = write_script(tmp_path, "self.logger.info('\u00e9' * 20_000_000)\nself.outputs['x'] = 'y' * 2_000_000")
+
+    result = agent.run_script(script)
+
+    kept, _, note = result.records[0]["m"].partition("... ")
+    assert kept == "\u00e9" * len(kept)
+    assert 80_000 < len(kept) < 90_000
+    assert note == f"[{20_000_000 - len(kept)} characters cut]"
+    assert (result.state, len(result.outputs["x"])) == ("OK", 2_000_000)
+
+
+def test_a_script_that_lost_its_channel_says_so_once(agent: AgentDriver, tmp_path: Path) -> None:
+    """Records and outputs that cannot be sent are one line on stderr and exit status 1."""
+    body = "os.close(int(self.logport))\nfor i in range(9):\n    self.logger.info(i)\nself.outputs['x'] = 1"
+
+    result = agent.run_script(write_script(tmp_path, body))
+
+    assert (result.state, result.returncode) == ("FAILED", 1)
+    assert result.err == b"the log channel is broken: Bad file descriptor; log records and outputs are lost\n"
+
+
+def test_processes_that_a_script_forks_log_at_the_same_time(agent: AgentDriver, tmp_path: Path) -> None:
+    """Records of any size from several processes neither mix nor get lost."""
+    body = """
+workers = []
+for worker in range(4):
+    pid = os.fork()
+    if not pid:
+        for i in range(200):
+            self.logger.info('%d %d %s', worker, i, str(worker) * (60_000 if i % 4 else 10))
+        os._exit(0)
+    workers.append(pid)
+for pid in workers:
+    os.waitpid(pid, 0)
+self.outputs['x'] = 'y' * 200_000
+"""
+
+    result = agent.run_script(write_script(tmp_path, body))
+
+    got = [record["m"].split() for record in result.records]
+    assert (result.state, len(result.outputs["x"])) == ("OK", 200_000)
+    for worker in "0123":
+        texts = [(int(i), text) for name, i, text in got if name == worker]
+        assert texts == [(i, worker * (60_000 if i % 4 else 10)) for i in range(200)]
+
+
+def test_what_a_killed_process_began_to_log_is_dropped(agent: AgentDriver, tmp_path: Path) -> None:
+    """A piece without its rest is in no record, also when another process of that pid logs later."""
+    piece = {"k": "piece", "pid": 7, "is_first": True}
+    rest = {"k": "log", "pid": 7, "is_first": False}
+    frames: list[tuple[dict[str, Any], bytes]]
+    frames = [(piece, b"lost"), (piece, b'{"m":'), (rest, b"1}"), ({"k": "log"}, b"{}")]
+    (tmp_path / "killed.py").write_text(SEND.format(b"".join(encode_message(*frame) for frame in frames)))
+
+    result = agent.run_script(str(tmp_path / "killed.py"))
+
+    assert (result.state, result.records) == ("OK", [{"m": 1}, {}])
 
 
 def test_records_of_unknown_kind_are_left_out(agent: AgentDriver, tmp_path: Path) -> None:
@@ -480,6 +558,30 @@ def test_what_a_job_leaves_behind_is_ended_with_it(agent: AgentDriver) -> None:
     (pid,) = agent.wait_for_pids(job_id)
     assert (result.state, result.header["left_behind"], result.header["survivors"]) == ("OK", 1, [])
     assert not is_alive(pid)
+
+
+@pytest.mark.parametrize("ending", ["", "sys.stdin.close()\ntime.sleep(300)\n"], ids=["its own end", "timeout"])
+def test_what_cleared_its_environment_is_ended_too(agent: AgentDriver, ending: str) -> None:
+    """When no other job runs, a daemon without any sign of whose it is cannot be another's."""
+    job_id = agent.start([sys.executable, "-c", CLEARED + ending], timeout_s=3.0)
+
+    result = agent.result(job_id)
+
+    (pid,) = agent.wait_for_pids(job_id)
+    assert result.state == ("TIMEOUT" if ending else "OK")
+    assert not is_alive(pid)
+
+
+def test_a_pipe_that_never_ends_is_not_read_for_ever(tmp_path: Path) -> None:
+    """A stray that goes on writing does not keep the agent from reporting its job, nor from all others."""
+    header = {"job": 1, "attempt": 1, "script": False}
+    attempt = Attempt(header, {"outputs": []}, "mark", str(tmp_path), sys.executable)
+    endless = os.open("/dev/zero", os.O_RDONLY)
+    attempt.pipes[endless] = "out"
+
+    assert sum(len(data) for _, data in attempt.read(endless, 1 << 20)) == 1 << 20
+
+    attempt.forget()
 
 
 def test_a_job_that_ends_everything_itself_leaves_nothing(agent: AgentDriver) -> None:

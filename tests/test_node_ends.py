@@ -186,13 +186,29 @@ def test_a_killed_agent_takes_its_jobs_along(start: Start) -> None:
 
 
 def test_a_killed_guardian_takes_all_along(start: Start) -> None:
-    """When the guardian is killed the agent ends its jobs and itself."""
+    """When the guardian is killed the agent ends its jobs and itself, and removes its private directory."""
     agent = start(kill_grace=0.2)
     pids = [agent.hello["pid"], *start_tree(agent)]
 
     os.kill(agent.process.pid, signal.SIGKILL)
 
     eventually(lambda: all_gone(pids), GONE_S)
+    assert agent.private_directories() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_agent_that_is_ended_from_outside_reports_nothing(start: Start, number: int) -> None:
+    """A reboot is a lost connection to the master, not a cancel: no results, no goodbye, and nothing is left."""
+    agent = start(kill_grace=0.2)
+    pids = start_tree(agent)
+
+    os.kill(agent.hello["pid"], number)
+    agent.read_to_end()
+
+    assert "result" not in agent.kinds[1]
+    assert not agent.has_said_bye
+    assert agent.wait(GONE_S) == 0
+    assert all_gone(pids)
 
 
 @pytest.fixture
@@ -378,4 +394,18 @@ def test_a_damaged_package_is_refused(tmp_path: Path) -> None:
 
     assert done.returncode != 0
     assert b"the package arrived damaged" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_initscript_leaves_nothing(tmp_path: Path) -> None:
+    """The private directory goes also when the agent does not come to be."""
+    message = start_message({"token": "t", "python": None, "initscript": "/nowhere/it's\n"})
+    command = agent_command(None, is_local=True, interpreter=sys.executable)
+
+    done = subprocess.run(
+        command, input=message, capture_output=True, timeout=60, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+
+    assert done.returncode != 0
+    assert b"failed with exit status" in done.stderr
     assert list(tmp_path.iterdir()) == []

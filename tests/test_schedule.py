@@ -13,6 +13,7 @@ from pipeline.schedule.events import (
     Cancel,
     Connect,
     Finished,
+    HostLost,
     JobPlan,
     Start,
     Submitted,
@@ -239,22 +240,68 @@ def test_a_lost_host_is_connected_to_again(schedule: ScheduleDriver) -> None:
 def test_a_host_lost_too_often_is_given_up(make_schedule: MakeSchedule) -> None:
     """Sessions that break again and again without a single finished attempt count like failed connects."""
     schedule = make_schedule(connect_retries=1)
-    schedule.submit("lce001", n=3, max_per_node=0)
+    _, waiting = schedule.submit("lce001", n=2, max_per_node=1)
     schedule.up("lce001")
     schedule.lose("lce001")
     schedule.wait(1.0)
     schedule.up("lce001")
 
-    schedule.lose("lce001", "cut again")
+    assert schedule.lose("lce001", "cut again") == [Finished(waiting, LOST, None, "cut again")]
 
+
+def test_a_host_lost_when_nobody_waits_for_it_is_new_again(make_schedule: MakeSchedule) -> None:
+    """UP becomes NEW and counts no failure: it is left alone until its next job, whose connects are all there."""
+    schedule = make_schedule(connect_retries=1)
+    for _ in range(3):
+        (job,) = schedule.submit("lce001")
+        assert schedule.answered == [Connect("lce001")]
+        schedule.up("lce001")
+        schedule.end(job)
+        assert schedule.lose("lce001") == []
+
+    assert schedule.schedule.deadline_s == INFINITY
+    schedule.submit("lce001")
+    assert schedule.fail("lce001") == []
+    assert schedule.schedule.retry_at_s("lce001") == schedule.now_s + 1.0
+
+
+def test_a_host_that_may_be_back_is_tried_afresh_by_the_next_jobs(make_schedule: MakeSchedule) -> None:
+    """DOWN becomes NEW when new jobs name the host, with all its retries, unless its verdict was permanent."""
+    schedule = make_schedule(connect_retries=1)
+    for _ in range(2):
+        (job,) = schedule.submit("lce001")
+        assert schedule.answered == [Connect("lce001")]
+        assert schedule.fail("lce001", "refused") == []
+        assert schedule.wait(1.0) == [Connect("lce001")]
+        assert schedule.fail("lce001", "refused") == [Finished(job, LOST, None, "refused")]
+
+
+def test_a_host_that_broke_the_protocol_stays_down(schedule: ScheduleDriver) -> None:
+    """UP becomes DOWN for good when the loss is permanent, though nothing waits for the host."""
     (job,) = schedule.submit("lce001")
-    assert schedule.answered == [Finished(job, LOST, None, "cut again")]
+    schedule.up("lce001")
+    schedule.end(job)
+    schedule.handle(HostLost("lce001", "broken protocol", is_permanent=True))
+
+    (later,) = schedule.submit("lce001")
+
+    assert schedule.answered == [Finished(later, LOST, None, "broken protocol")]
+
+
+def test_a_host_that_is_back_takes_what_waits_for_another(make_schedule: MakeSchedule) -> None:
+    """A job that was left to its second host runs on its first when that one is tried afresh and answers sooner."""
+    schedule = make_schedule(connect_retries=0)
+    (job,) = schedule.submit(["lce001", "lce002"], max_per_node=1)
+    schedule.fail("lce001")
+    (later,) = schedule.submit("lce001", max_per_node=2)
+
+    assert schedule.up("lce001") == [Start(job, 1, "lce001"), Start(later, 1, "lce001")]
 
 
 def test_a_finished_attempt_forgets_earlier_failures(make_schedule: MakeSchedule) -> None:
     """A host that has done work starts counting its failures anew."""
     schedule = make_schedule(connect_retries=1)
-    (job,) = schedule.submit("lce001")
+    job, running, _ = schedule.submit("lce001", n=3, max_per_node=1)
     schedule.fail("lce001")
     schedule.wait(1.0)
     schedule.up("lce001")
@@ -262,12 +309,13 @@ def test_a_finished_attempt_forgets_earlier_failures(make_schedule: MakeSchedule
 
     schedule.lose("lce001")
 
+    assert schedule.state(running) is LOST
     assert schedule.schedule.retry_at_s("lce001") == schedule.now_s + 1.0
 
 
 def test_a_host_lost_after_hours_is_tried_again(schedule: ScheduleDriver) -> None:
     """The verdict's time of a second loss counts from that loss, not from the first one."""
-    schedule.submit("lce001", n=2, max_per_node=0)
+    schedule.submit("lce001", n=3, max_per_node=1)
     schedule.up("lce001")
     schedule.lose("lce001")
     schedule.wait(1.0)
@@ -656,6 +704,30 @@ def test_slots_of_lost_attempts_stay_taken_for_the_lease(schedule: ScheduleDrive
     assert schedule.schedule.deadline_s == HELD_S
     assert schedule.wait(HELD_S - 1.1) == []
     assert schedule.wait(0.1) == [Start(waiting, 1, "lce001")]
+
+
+def test_slots_that_stay_taken_can_be_told(schedule: ScheduleDriver) -> None:
+    """How many slots lost attempts keep, and until when, is known until they are free."""
+    schedule.submit("lce001", n=2, slots=2)
+    schedule.up("lce001")
+    assert schedule.schedule.held_slots("lce001") == (0, 0.0)
+    schedule.lose("lce001")
+
+    assert schedule.schedule.held_slots("lce001") == (4, HELD_S)
+    schedule.wait(HELD_S)
+    assert schedule.schedule.held_slots("lce001") == (0, 0.0)
+
+
+def test_slots_stay_taken_while_the_host_is_new_again(schedule: ScheduleDriver) -> None:
+    """A host that is lost with its only job keeps that slot, though it is NEW: the next job waits for it."""
+    schedule.submit("lce001", max_per_node=1)
+    schedule.up("lce001")
+    schedule.lose("lce001")
+    (job,) = schedule.submit("lce001", max_per_node=1)
+    assert schedule.answered == [Connect("lce001")]
+
+    assert schedule.up("lce001") == []
+    assert schedule.wait(HELD_S) == [Start(job, 1, "lce001")]
 
 
 def test_free_slots_of_a_host_that_was_lost_are_used(schedule: ScheduleDriver) -> None:

@@ -36,6 +36,7 @@ class RandomHistory(RuleBasedStateMachine):
         self.held: list[tuple[float, str, int]] = []
         self.connecting: set[str] = set()
         self.up: set[str] = set()
+        self.barred: set[str] = set()
 
     def took(self, got: list[Any]) -> None:
         """Hold what the schedule asks for against the model."""
@@ -43,6 +44,7 @@ class RandomHistory(RuleBasedStateMachine):
             match one:
                 case Connect(host):
                     assert host not in self.connecting | self.up
+                    assert host not in self.barred, "a permanent verdict was forgotten"
                     self.connecting.add(host)
                 case Start(job, attempt, host):
                     assert host in self.up
@@ -68,15 +70,19 @@ class RandomHistory(RuleBasedStateMachine):
         limit = _CORES if limit is None else limit
         return limit == 0 or used == 0 or used + slots <= limit
 
+    def waiting(self) -> list[int]:
+        """Return the jobs that are neither under way nor final."""
+        return [job for job in self.plans if job not in self.final and job not in self.running]
+
     def can_start(self, job: int, host: str) -> bool:
         """Whether nothing keeps a waiting job from starting there, not even the widest job before it."""
         hosts = self.plans[job]["hosts"]
         better = hosts[: hosts.index(host)]
-        is_its_turn = all(name in self.up or self.is_down(name) for name in better)
+        is_its_turn = all(name in self.up or self.is_idle(name) for name in better)
         return host in self.up and is_its_turn and self.has_room(job, host, _MAX_SLOTS)
 
-    def is_down(self, host: str) -> bool:
-        """Whether a host was given up."""
+    def is_idle(self, host: str) -> bool:
+        """Whether nothing is done about a host: it was given up, or lost when nobody waited for it."""
         return host not in self.up | self.connecting and self.driver.schedule.retry_at_s(host) is None
 
     @rule()
@@ -98,6 +104,7 @@ class RandomHistory(RuleBasedStateMachine):
         self.plans.update((job, {**plan, "hosts": hosts, "attempts": 0}) for job in range(first, first + n))
         self.driver.submit(hosts, n=n, **plan)
         self.took(self.driver.answered)
+        assert not [host for host in hosts if self.is_idle(host) and host not in self.barred], "not tried afresh"
 
     @precondition(lambda self: self.connecting)
     @rule(data=st.data())
@@ -114,20 +121,26 @@ class RandomHistory(RuleBasedStateMachine):
         """Refuse a connect."""
         host = data.draw(st.sampled_from(sorted(self.connecting)))
         self.connecting.discard(host)
+        if is_permanent:
+            self.barred.add(host)
         self.took(self.driver.fail(host, is_permanent=is_permanent))
 
     @precondition(lambda self: self.up)
-    @rule(data=st.data())
-    def host_is_lost(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), is_permanent=st.sampled_from([False, False, True]))
+    def host_is_lost(self, data: st.DataObject, is_permanent: bool) -> None:
         """Break a session, and with it all attempts there."""
         host = data.draw(st.sampled_from(sorted(self.up)))
         self.up.discard(host)
+        is_needed = any(host in self.plans[job]["hosts"] for job in self.waiting())
         lost = [job for job, start in self.running.items() if start.host == host]
         self.held += [(self.driver.now_s + HELD_S, host, self.plans[job]["slots"]) for job in lost]
         for job in lost:
             del self.running[job]
-        self.took(self.driver.lose(host))
+        if is_permanent:
+            self.barred.add(host)
+        self.took(self.driver.handle(HostLost(host, "cut", is_permanent)))
         assert all(self.final[job] is LOST for job in lost)
+        assert is_needed or self.driver.schedule.retry_at_s(host) is None, "connected to again for nobody"
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
@@ -184,8 +197,9 @@ class RandomHistory(RuleBasedStateMachine):
     @invariant()
     def leaves_no_slot_empty(self) -> None:
         """No job waits that could run."""
-        waiting = [job for job in self.plans if job not in self.final and job not in self.running]
-        assert not [(job, host) for job in waiting for host in self.plans[job]["hosts"] if self.can_start(job, host)]
+        assert not [
+            (job, host) for job in self.waiting() for host in self.plans[job]["hosts"] if self.can_start(job, host)
+        ]
 
     def teardown(self) -> None:
         """When all hosts answer and all attempts end, every job becomes final."""

@@ -3,9 +3,12 @@
 import argparse
 import json
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli.output import write_output
+from pipeline.errors import ConfigError
 from pipeline.recipe.config import Config, find_config, read_config
 from pipeline.recipe.tasks import read_tasks
 from pipeline.run.textfiles import one_line
@@ -42,9 +45,24 @@ def _show(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     path = find_config(options.config)
-    config = _read(path)
-    read_tasks(config.default.task_files, config.scope)
+    try:
+        config = _read(path)
+        read_tasks(config.default.task_files, config.scope)
+    except ConfigError as error:
+        raise ConfigError(_in_line_order(error.problems)) from None
     return write_output("no pipeline.cfg: the defaults count" if path is None else f"{one_line(path)}: ok")
+
+
+def _in_line_order(problems: Sequence[str]) -> list[str]:
+    """Sort the problems of each file by line; those without a line come last."""
+    places = {problem: re.match(r"(.*?):(\d+):", problem) for problem in problems}
+    files = list(dict.fromkeys(place[1] for place in places.values() if place))
+
+    def order(problem: str) -> tuple[int, int]:
+        place = places[problem]
+        return (files.index(place[1]), int(place[2])) if place else (len(files), 0)
+
+    return sorted(problems, key=order)
 
 
 def _read(path: Path | None) -> Config:

@@ -2,8 +2,10 @@
 
 import argparse
 import keyword
+import sys
 from pathlib import Path
 
+import pipeline
 from pipeline.cli.output import write_output
 from pipeline.errors import UsageError
 
@@ -69,6 +71,8 @@ def _run(options: argparse.Namespace) -> int:
     name = options.name
     if not (name.isidentifier() and name.isascii()) or keyword.iskeyword(name):
         raise UsageError(f"pipeline new: {name!r}: expected a Python name (letters, digits, '_'), e.g. flag_baselines")
+    if name in sys.stdlib_module_names or name == "pipeline" or name in pipeline.__all__:
+        raise UsageError(f"pipeline new: {name!r} is the name of a module or of ours; choose another")
     root = Path(options.recipes)
     files = {root / "master" / f"{name}.py": _MASTER, root / "nodes" / f"{name}.py": _NODE}
     for path in files:

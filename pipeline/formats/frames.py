@@ -14,7 +14,8 @@ fit travels as `part` frames, which carry the payload's beginning, and then the 
     beat    the master is alive                               beat    the agent is alive
     stop    end all jobs, report, then go                     bye     nothing more comes
 
-    node script -> agent: log (one JSON record), outputs (a JSON object), error (text: why it failed).
+    node script -> agent: log (one JSON record), outputs (a JSON object), error (text: why it
+    failed), piece (part of a long message, with the pid of its sender).
 
 Runs on hosts: standard library, Python 3.8.
 """

@@ -17,6 +17,7 @@ from pipeline.model.parameters import Parameters
 __all__ = ["address", "open_session"]
 
 _LOOKUP_S = 5.0
+_MAX_JUMPS = 8
 _SSH_FAILED = 255  # ssh's exit status for its own failures
 # Of these two it says nothing at LogLevel=ERROR; at INFO it would fill the last words with the host's login banner.
 _NO_REASON = "by the network or sshd, or sshd opens no session (see MaxSessions there)"
@@ -57,14 +58,24 @@ def open_session(host: str, command: Sequence[str], login: Login, parameters: Pa
 
 
 def address(host: str, login: Login) -> str:
-    """Return `address:port` of the sshd that a name leads to; the name itself if ssh_config cannot say."""
+    """Return `address:port` of the first sshd on the way to a host; its name if ssh_config cannot say."""
+    found = _look_up(host, login)
+    visited = ["none"]
+    while (jump := found.get("proxyjump", "none").partition(",")[0]) not in visited and len(visited) < _MAX_JUMPS:
+        visited.append(jump)
+        # As a URI: it may have a user and a port. The rest it has from ssh_config, as when ssh itself goes there.
+        found = _look_up("ssh://" + jump.removeprefix("ssh://"), Login(ssh_config=login.ssh_config)) or found
+    return f"{found['hostname']}:{found.get('port', 22)}" if "hostname" in found else host
+
+
+def _look_up(host: str, login: Login) -> dict[str, str]:
+    """Return what ssh would use for a host, by the option's name in lower case; {} if it cannot say."""
     words = ["ssh", "-G", *_login_words(login), "--", host]
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LOOKUP_S)
     except (OSError, subprocess.TimeoutExpired):
-        return host
-    found = dict(line.split(" ", 1) for line in done.stdout.decode(errors="replace").splitlines() if " " in line)
-    return f"{found.get('hostname', host)}:{found.get('port', 22)}"
+        return {}
+    return dict(line.split(" ", 1) for line in done.stdout.decode(errors="replace").splitlines() if " " in line)
 
 
 class _OpensshSession(PipeSession):

@@ -34,11 +34,13 @@ def open_session(host: str, command: Sequence[str], login: Login, parameters: Pa
 
 
 def address(host: str, login: Login) -> str:
-    """Return `address:port` of the sshd that a name leads to; the name itself if ssh_config cannot say."""
+    """Return `address:port` of the first sshd on the way to a host; its name if ssh_config cannot say."""
     from pipeline.hosts.routes import find_route
 
     try:
         route = find_route(host, login)
     except HostError:
         return host
+    while route.jumps:
+        route = route.jumps[0]
     return f"{route.address}:{route.port}"

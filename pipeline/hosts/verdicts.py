@@ -4,6 +4,7 @@ The verdict on a host that cannot be used, in the same words whichever client fo
 Each function builds the error for one cause: what was found, and what to do where the user can do something.
 """
 
+import re
 from collections.abc import Sequence
 
 from pipeline.errors import HostError, HostKeyError, LoginRefused
@@ -22,10 +23,13 @@ __all__ = [
     "not_ssh",
     "one_line",
     "refused",
+    "too_busy",
     "unknown_name",
 ]
 
 _LINE_CHARACTERS = 400
+# What an sshd with MaxStartups or PerSourcePenalties says instead of its banner; ssh does not print it.
+_TOO_BUSY = r"Exceeded MaxStartups|Not allowed at this time"
 
 
 def one_line(text: str) -> str:
@@ -58,8 +62,16 @@ def no_banner(host: str, timeout_s: float) -> HostError:
 
 
 def not_ssh(host: str, sample: str) -> HostError:
-    """Something answers that does not speak SSH; `sample` is the beginning of it."""
+    """Something answers that does not speak SSH, or not now; `sample` is the beginning of it."""
+    if match := re.search(_TOO_BUSY, sample):
+        return too_busy(host, match[0])
     return HostError(host, f"no SSH server: it answers with {one_line(sample)[:60]!r}")
+
+
+def too_busy(host: str, words: str) -> HostError:
+    """An sshd takes no more connections for now; `words` are its own."""
+    advice = "lower connects_per_sshd in [remote], or see MaxStartups and PerSourcePenalties there"
+    return HostError(host, f"sshd takes no connections now: {words!r}; {advice}")
 
 
 def no_answer_to_login(host: str, timeout_s: float) -> HostError:

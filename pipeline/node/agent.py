@@ -2,7 +2,8 @@
 The agent: one per host and session. It runs what the master sends and tells what happens, over stdin and stdout.
 
 One thread, one selector. It takes one decision of its own: when the master is gone (end of stdin, nobody reads
-stdout, no sign of life for a lease) it ends its jobs and itself.
+stdout, no sign of life for a lease) it ends its jobs and itself. It goes the same way, without a goodbye, when
+somebody else ends it (SIGTERM, SIGHUP): for the master that is a lost connection.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Agent:
         self._frames = FrameReader()
         self._child_ended, self._wakeup = socket.socketpair()
         self._heard_s = self._beat_s = self._flushed_s = _boottime_s()
+        self._is_told_to_go = False  # by a signal: handlers only note it, since the loop is in the midst of something
         self._is_stopping = False
         self._is_alone = False
         self._leave_at_s = float("inf")
@@ -74,10 +76,13 @@ class Agent:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: self._stop(self._setup["kill_grace"]))
+            signal.signal(number, self._on_termination)
         self._selector.register(self._stdin, selectors.EVENT_READ, self._on_master)
         self._selector.register(self._guardian, selectors.EVENT_READ, lambda _: self._go_alone())
         self._selector.register(self._child_ended.fileno(), selectors.EVENT_READ, self._on_signal)
+
+    def _on_termination(self, *_: Any) -> None:
+        self._is_told_to_go = True
 
     def _on_signal(self, descriptor: int) -> None:
         os.read(descriptor, 4096)
@@ -118,6 +123,9 @@ class Agent:
 
     def _keep_time(self) -> None:
         now_s = _boottime_s()
+        if self._is_told_to_go:
+            # Not as after a stop of the master's, who would take its jobs for cancelled and its queue for refused.
+            self._go_alone()
         self._attempts.keep_time(time.monotonic())
         if not self._outbox.has_batch:
             self._flushed_s = now_s
@@ -158,7 +166,7 @@ class Agent:
         self._attempts.cancel_all(grace_s)
 
     def _go_alone(self) -> None:
-        """Nobody listens any more: end everything and report nothing."""
+        """Nobody listens any more, or shall hear: end everything and report nothing."""
         if self._is_alone:
             return
         self._is_alone = True

@@ -22,6 +22,7 @@ __all__ = ["MARK", "Attempt", "Refused"]
 MARK = "PIPELINE_ATTEMPT"  # environment variable that tells whose a stray process is
 
 _READ_BYTES = 64 << 10
+_RECEIVE_BYTES = 256 << 10  # more than the system takes as one packet: what is not read of a packet is lost
 _TAIL_BYTES = 4 << 10
 _MAX_TOLD = 3  # missing files that are named in a result, and
 _MAX_TOLD_CHARS = 1000  # so much of their names: a header has 64 KiB
@@ -69,6 +70,9 @@ class Attempt:
         self.left_behind = 0
         self._tails = {"out": b"", "err": b""}
         self._records = FrameReader(2 * MAX_OUTPUTS_BYTES)
+        self._pieces: dict[int, bytearray] = {}  # of unfinished messages, by pid of the sender
+        self._channel_error = ""
+        self._seen: set[int] = set()  # its processes, as far as they have been looked for
         self._arguments_path = os.path.join(directory, f"arguments-{self.job}-{self.number}")
         self._python = python
 
@@ -84,7 +88,8 @@ class Attempt:
         Raises:
             Refused: If it cannot be started; nothing is left behind.
         """
-        ours, theirs = socket.socketpair() if self.is_script else (None, None)
+        # Packets: those of several processes that log at the same time stay whole.
+        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET) if self.is_script else (None, None)
         try:
             environment = {**self.task["environment"], MARK: self.mark}
             words = self._words(environment, theirs.fileno() if theirs else -1)
@@ -106,37 +111,45 @@ class Attempt:
         if ours:
             self._adopt(ours.detach(), "log")
 
-    def read(self, descriptor: int) -> Iterator[tuple[str, bytes]]:
+    def read(self, descriptor: int, max_bytes: int = _READ_BYTES) -> Iterator[tuple[str, bytes]]:
         """
         Read what one pipe holds; yields (kind, data) to pass on, and forgets the pipe at its end.
+
+        It stops at the first read that reaches `max_bytes`: others want to be heard, too.
 
         Raises:
             FrameError: If the script's channel carries something else than frames; the channel is closed.
         """
         kind = self.pipes[descriptor]
-        try:
-            data = os.read(descriptor, _READ_BYTES)
-        except BlockingIOError:
-            return
-        except ConnectionResetError:
-            data = b""
-        if not data:
-            self.close_pipe(descriptor)
-        elif kind == "log":
-            yield from self._read_records(descriptor, data)
-        else:
-            self._tails[kind] = (self._tails[kind] + data)[-_TAIL_BYTES:]
-            yield kind, data
+        left = max_bytes
+        while left > 0:
+            try:
+                data = os.read(descriptor, _RECEIVE_BYTES if kind == "log" else _READ_BYTES)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                self.close_pipe(descriptor)
+                return
+            left -= len(data)
+            if kind == "log":
+                yield from self._read_records(descriptor, data)
+            else:
+                self._tails[kind] = (self._tails[kind] + data)[-_TAIL_BYTES:]
+                yield kind, data
 
     def close_pipe(self, descriptor: int) -> None:
         """Close our end of one of its pipes."""
         del self.pipes[descriptor]
         os.close(descriptor)
 
-    def processes(self, not_ours: list[int]) -> set[int]:
-        """Return the pids of all that the attempt started and that still lives."""
+    def processes(self, leaders: list[int], given_up: set[int]) -> set[int]:
+        """Return the pids of all that the attempt started and that still lives; `leaders` are the other attempts."""
         mark = b"%s=%s\0" % (MARK.encode(), self.mark.encode())
-        return tree_of_job(self.pid, mark, not_ours)
+        found = tree_of_job(self.pid, mark, {*leaders, *given_up}, self._seen, is_only=not leaders)
+        self._seen |= found
+        return found
 
     def forget(self) -> None:
         """Close and remove everything it had in the agent."""
@@ -151,11 +164,14 @@ class Attempt:
         is_signaled = os.WIFSIGNALED(self.status)
         returncode = -os.WTERMSIG(self.status) if is_signaled else os.WEXITSTATUS(self.status)
         missing = [path for path in self.task["outputs"] if not self._exists(path)] if not self.status else []
+        if not self._records.is_between_messages:
+            self._channel_error = self._channel_error or "it ended within a frame"
+        has_failed = returncode or missing or self._channel_error  # what it meant to tell may be lost
         header = {
             "k": "result",
             "job": self.job,
             "attempt": self.number,
-            "state": self.verdict or ("SIGNALED" if is_signaled else "FAILED" if returncode or missing else "OK"),
+            "state": self.verdict or ("SIGNALED" if is_signaled else "FAILED" if has_failed else "OK"),
             "returncode": returncode,
             "duration_s": round(self.ended_s - self.started_s, 6),
             "max_rss_bytes": self.usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
@@ -163,6 +179,7 @@ class Attempt:
             "system_s": round(self.usage.ru_stime, 6),
             "missing": [path[:_MAX_TOLD_CHARS] for path in missing[:_MAX_TOLD]],
             "left_behind": self.left_behind,
+            "channel_error": self._channel_error[:_MAX_TOLD_CHARS],
         }
         tails = {kind: tail.decode("utf-8", "surrogateescape") for kind, tail in self._tails.items()}
         told = {"outputs": self.outputs.decode("ascii", "replace"), "error": self.error.decode("utf-8", "replace")}
@@ -214,15 +231,32 @@ class Attempt:
     def _read_records(self, descriptor: int, data: bytes) -> Iterator[tuple[str, bytes]]:
         try:
             for header, payload in self._records.feed(data):
+                if "pid" in header:
+                    payload = self._assemble(header, payload)
                 if header["k"] == "log":
                     yield "log", payload
                 elif header["k"] == "outputs":
                     self.outputs = _checked_outputs(payload)
                 elif header["k"] == "error":
                     self.error = payload
-        except FrameError:
+        except FrameError as error:
+            self._channel_error = str(error)
             self.close_pipe(descriptor)
             raise
+
+    def _assemble(self, header: dict[str, Any], payload: bytes) -> bytes:
+        """Keep a piece of a message until the rest has come; several processes may be sending one."""
+        pid = header["pid"]
+        if not isinstance(pid, int):
+            raise FrameError(f"pid {pid!r}")
+        if header["k"] != "piece":
+            return bytes(self._pieces.pop(pid, b"")) + payload
+        if header.get("is_first"):  # else the pid may be that of one that was killed before it was done
+            self._pieces[pid] = bytearray()
+        if sum(map(len, self._pieces.values())) + len(payload) > 2 * MAX_OUTPUTS_BYTES:
+            raise FrameError(f"messages of more than {2 * MAX_OUTPUTS_BYTES} bytes")
+        self._pieces.setdefault(pid, bytearray()).extend(payload)
+        return b""
 
     def _exists(self, path: str) -> bool:
         return os.path.exists(os.path.join(self.task["cwd"] or "", path))

@@ -16,6 +16,7 @@ from pipeline.node.processes import orphans
 
 __all__ = ["Attempts"]
 
+_MAX_DRAIN_BYTES = 1 << 20  # per pipe at the end: as much as a pipe can hold, and no more if a stray goes on writing
 _MAX_REASON_CHARS = 2000  # it may hold a name of any length, and a frame's header has 64 KiB
 
 
@@ -33,6 +34,7 @@ class Attempts:
         self._incarnation = incarnation
         self._by_pid: dict[int, Attempt] = {}
         self._endings: dict[int, Ending] = {}  # by pid of the attempt
+        self._given_up: set[int] = set()  # pids that could not be killed: they are no later job's
         self._is_paused = False
 
     def __bool__(self) -> bool:
@@ -83,6 +85,7 @@ class Attempts:
                 return
             if not pid:
                 return
+            self._given_up.discard(pid)
             attempt = self._by_pid.get(pid)
             if attempt:
                 attempt.ended_s, attempt.status, attempt.usage = time.monotonic(), status, usage
@@ -139,19 +142,16 @@ class Attempts:
             if descriptor not in attempt.pipes:
                 self._settle(attempt)
 
-    def _read(self, attempt: Attempt, descriptor: int) -> bool:
-        """Pass on what one pipe holds; False when it holds nothing now or is closed."""
-        got = False
+    def _read(self, attempt: Attempt, descriptor: int, *limit: int) -> None:
+        """Pass on what one pipe holds."""
         try:
-            for kind, data in attempt.read(descriptor):
+            for kind, data in attempt.read(descriptor, *limit):
                 self._outbox.gather(attempt.job, attempt.number, kind, data)
-                got = True
         except FrameError as error:
             note = f"agent: log channel closed, it carried something else than log records: {error}\n"
             self._outbox.gather(attempt.job, attempt.number, "err", note.encode())
         if descriptor not in attempt.pipes:
             self._unwatch([descriptor])
-        return got and descriptor in attempt.pipes
 
     def _settle(self, attempt: Attempt) -> None:
         """Report an attempt whose leader has ended, once all that it started has gone."""
@@ -159,7 +159,7 @@ class Attempts:
         if attempt.ended_s is None or (ending and not ending.is_over):
             return
         # Output at its end, no stray child, no process group: nothing can be left. Only else is /proc searched.
-        strays = orphans(self._by_pid)
+        strays = orphans({*self._by_pid, *self._given_up})
         if not ending and (attempt.pipes or strays or strays is None or _group_exists(attempt.pid)):
             left = self._processes_of(attempt) or self._processes_of(attempt)  # it may slip through one look
             if left:
@@ -170,18 +170,18 @@ class Attempts:
 
     def _report(self, attempt: Attempt) -> None:
         for descriptor in list(attempt.pipes):
-            while self._read(attempt, descriptor):
-                pass
+            self._read(attempt, descriptor, _MAX_DRAIN_BYTES)
         self._unwatch(list(attempt.pipes))
         del self._by_pid[attempt.pid]
         ending = self._endings.pop(attempt.pid, None)
         header, payload = attempt.result()
         header["survivors"] = sorted(ending.survivors) if ending else []
+        self._given_up.update(header["survivors"])
         attempt.forget()
         self._outbox.say(header, payload)
 
     def _processes_of(self, attempt: Attempt) -> set[int]:
-        return attempt.processes([pid for pid in self._by_pid if pid != attempt.pid])
+        return attempt.processes([pid for pid in self._by_pid if pid != attempt.pid], self._given_up)
 
     def _end(self, attempt: Attempt, verdict: str) -> None:
         if attempt.pid not in self._endings:

@@ -47,4 +47,7 @@ def _unpack(files: dict[str, str]) -> str:
             return directory
         except OSError as error:
             problems.append(f"{parent}: {error.strerror}")
+            import shutil  # needed here only: each import delays the first job
+
+            shutil.rmtree(directory, ignore_errors=True)
     raise SystemExit("agent: no place for its files: " + "; ".join(problems))

@@ -2,7 +2,8 @@
 The guardian: the first process of a session on a host.
 
 It starts the agent and waits for it. Whatever happens to the agent, every process that descends from it is gone
-before the guardian leaves: as child subreaper it inherits those whose parents died.
+before the guardian leaves: as child subreaper it inherits those whose parents died. When the guardian itself is
+killed, the agent does this in its place.
 """
 
 from __future__ import annotations
@@ -32,6 +33,13 @@ def guard(directory: str, setup: dict[str, Any]) -> int:
         directory: Private, holds the package; removed at the end.
         setup: See `Agent`; initscript, engine_ppath and engine_lpath make the environment of its jobs.
     """
+    try:
+        return _guard(directory, setup)
+    finally:  # the agent never gets here
+        _remove(directory)
+
+
+def _guard(directory: str, setup: dict[str, Any]) -> int:
     stdin, stdout = _take_over_streams()
     setup["environment"] = _environment(setup)
     setup["python"] = setup["python"] or sys.executable
@@ -39,18 +47,26 @@ def guard(directory: str, setup: dict[str, Any]) -> int:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
     is_complete = become_subreaper()
+    guardian = os.getpid()
     pid = os.fork()
     if not pid:
         os.close(held)
-        os._exit(_be_agent((stdin, stdout, watched), directory, setup, _hello(setup, is_complete)))
+        status = _be_agent((stdin, stdout, watched), directory, setup, _hello(setup, is_complete))
+        if os.getppid() != guardian:
+            _sweep()
+            _remove(directory)
+        os._exit(status)
     for descriptor in (watched, stdin, stdout):
         os.close(descriptor)
     status = _wait_for(pid)
     _sweep()
+    return status
+
+
+def _remove(directory: str) -> None:
     import shutil  # not needed before: each import delays the first job
 
     shutil.rmtree(directory, ignore_errors=True)
-    return status
 
 
 def _take_over_streams() -> tuple[int, int]:

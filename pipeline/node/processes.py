@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import sys
-from typing import Iterable, NamedTuple
+from typing import Container, Iterable, NamedTuple
 
 __all__ = ["Process", "become_subreaper", "descendants", "end_processes", "orphans", "snapshot", "tree_of_job"]
 
@@ -60,26 +60,32 @@ def descendants(of: Iterable[int], processes: dict[int, Process]) -> set[int]:
     return found
 
 
-def tree_of_job(leader: int, mark: bytes, not_ours: Iterable[int]) -> set[int]:
+def tree_of_job(leader: int, mark: bytes, not_ours: Iterable[int], seen: Container[int], *, is_only: bool) -> set[int]:
     """
     Return the living processes of one job.
 
     Args:
         leader: The pid the job was started as; also its process group and session.
         mark: What its environment holds and no other job's does; finds those that forked twice and called setsid.
-        not_ours: Children of this process that are leaders of other jobs.
+        not_ours: Children of this process that are leaders of other jobs, or known not to be the job's.
+        seen: What was found before; finds those that have cleared their environment and lost their parent since.
+        is_only: No other job runs, so that all other children of this process are the job's, whatever they did.
     """
+
+    def is_its(pid: int) -> bool:
+        return is_only or pid in seen or mark in _read_bytes(f"/proc/{pid}/environ")
+
     processes = snapshot()
     here = os.getpid()
     others = set(not_ours)
     roots = {p.pid for p in processes.values() if leader in (p.pid, p.pgrp, p.session)}
     strays = [p.pid for p in processes.values() if p.ppid == here and p.pid not in roots and p.pid not in others]
-    roots.update(pid for pid in strays if mark in _read_bytes(f"/proc/{pid}/environ"))
+    roots.update(filter(is_its, strays))
     roots.discard(here)
     # One that forks and exits every few milliseconds is gone when its line is read, and its child is in no list yet.
     # The kernel tells our children, which such orphans become, at one stroke.
     late = (orphans(others) or set()) - set(processes)
-    return roots | descendants(roots, processes) | {pid for pid in late if mark in _read_bytes(f"/proc/{pid}/environ")}
+    return roots | descendants(roots, processes) | {pid for pid in late if _read_stat(pid) and is_its(pid)}
 
 
 def orphans(known: Iterable[int]) -> set[int] | None:

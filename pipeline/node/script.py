@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import sys
 import traceback
 
-from pipeline.formats.frames import encode_message
-from pipeline.node import CHANNEL, MAX_OUTPUTS_BYTES
+from pipeline.formats.frames import encode_frame
+from pipeline.node import CHANNEL, MAX_OUTPUTS_BYTES, MAX_PACKET_BYTES
 from pipeline.node.arguments import ARGUMENTS_FILE, read_arguments
 
 TYPE_CHECKING = False  # so named, type checkers take it for true; importing typing takes 3 ms, in every job
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["Node"]
+
+_MAX_RECORD_BYTES = 1 << 20  # of a log record as JSON
 
 
 class Node:
@@ -54,7 +57,8 @@ class Node:
                 status = self._run_logged(args, channel)
             finally:  # also when the script calls sys.exit
                 are_sent = self._send_outputs(channel)
-            return status if are_sent else (status or 1)
+            is_complete = are_sent and not (channel and channel.is_broken)
+            return status if is_complete else (status or 1)
         finally:
             self.logger.removeHandler(handler)
             handler.close()
@@ -112,11 +116,17 @@ class Node:
 
 
 class _ChannelHandler(logging.Handler):
-    """Speaks to the agent; blocks while the agent has its hands full, so that nothing is dropped."""
+    """
+    Speaks to the agent; blocks while the agent has its hands full, so that nothing is dropped.
+
+    Each frame is one packet, and the pieces of a message name their sender: processes that the script forks may log
+    at the same time. `is_broken` tells that a message could not be sent; those that follow are dropped.
+    """
 
     def __init__(self, channel: int) -> None:
         super().__init__()
         self._channel = channel
+        self.is_broken = False
         os.set_inheritable(channel, False)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -127,26 +137,58 @@ class _ChannelHandler(logging.Handler):
 
     def send(self, kind: str, payload: bytes) -> None:
         """Send one message; one thread at a time, or their frames would be mixed up."""
-        # os.write, not the socket module: its import takes a tenth of the time that a short job takes in all.
-        left = memoryview(encode_message({"k": kind}, payload))
+        frames = _frames(kind, payload)
         self.acquire()
         try:
-            while left:
-                left = left[os.write(self._channel, left) :]
+            for frame in () if self.is_broken else frames:
+                # Not the socket module: its import takes a tenth of the time that a short job takes in all.
+                os.write(self._channel, frame)
+        except OSError as error:
+            self.is_broken = True
+            print(f"the log channel is broken: {error.strerror}; log records and outputs are lost", file=sys.stderr)
         finally:
             self.release()
 
     def close(self) -> None:
-        os.close(self._channel)
+        with contextlib.suppress(OSError):  # the script has closed it
+            os.close(self._channel)
         super().close()
 
 
+def _frames(kind: str, payload: bytes) -> list[bytes]:
+    """Return the frames of one message; a long one is sent in pieces."""
+    if len(payload) <= MAX_PACKET_BYTES:
+        return [encode_frame({"k": kind}, payload)]
+    starts = range(0, len(payload), MAX_PACKET_BYTES)
+    kinds = ["piece"] * (len(starts) - 1) + [kind]
+    return [
+        encode_frame({"k": k, "pid": os.getpid(), "is_first": not i}, payload[i : i + MAX_PACKET_BYTES])
+        for k, i in zip(kinds, starts)
+    ]
+
+
 def encode_record(record: logging.LogRecord) -> bytes:
-    """Return a log record as JSON: t seconds since 1970, l level, n logger, m message, x traceback."""
-    fields = {"t": record.created, "l": record.levelno, "n": record.name, "m": record.getMessage()}
+    """
+    Return a log record as JSON: t seconds since 1970, l level, n logger, m message, x traceback.
+
+    Message and traceback of one over 1 MiB are cut, and say so.
+    """
+    fields: dict[str, Any] = {"t": record.created, "l": record.levelno, "n": record.name, "m": record.getMessage()}
     if record.exc_info:
         fields["x"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
-    return json.dumps(fields).encode("ascii")
+    encoded = json.dumps(fields).encode("ascii")
+    if len(encoded) > _MAX_RECORD_BYTES:
+        fields.update({key: _shortened(fields[key], _MAX_RECORD_BYTES // 2) for key in "mx" if key in fields})
+        encoded = json.dumps(fields).encode("ascii")
+    return encoded
+
+
+def _shortened(text: str, max_bytes: int) -> str:
+    """Return so much of a text that it has about `max_bytes` as JSON."""
+    kept = text
+    while len(kept) and (size := len(json.dumps(kept))) > max_bytes:
+        kept = kept[: len(kept) * max_bytes // size]
+    return text if kept == text else f"{kept}... [{len(text) - len(kept)} characters cut]"
 
 
 def _typed_arguments(words: list[str]) -> list[Any]:

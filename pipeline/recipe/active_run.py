@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -16,7 +17,7 @@ from pipeline.run.events import Event
 from pipeline.run.reach import Reach
 from pipeline.run.store import RunStore
 
-__all__ = ["ActiveRun", "check_job_name", "check_start_time", "start_time_now"]
+__all__ = ["ActiveRun", "check_job_name", "check_start_time", "format_start_time"]
 
 if TYPE_CHECKING:
     from pipeline.run.log_gate import LogGate
@@ -52,6 +53,7 @@ class ActiveRun:
         self._watch = watch
         self._store: RunStore | None = None
         self._dispatcher: Dispatcher | None = None
+        self._lock = threading.Lock()
 
     def open(self, recipe: str, job_name: str, start_time: str, command_line: Sequence[str]) -> Path:
         """
@@ -88,19 +90,23 @@ class ActiveRun:
     @property
     def dispatcher(self) -> Dispatcher:
         """The run's dispatcher, started when first asked for."""
-        if self._dispatcher is None:
-            assert self._store, "a dry run starts no jobs"
-            captured = self.config.logging
-            levels = {"out": captured.job_stdout_level, "err": captured.job_stderr_level}
-            self._dispatcher = Dispatcher(
-                self.reach,
-                self._store,
-                log_directory=self.log_directory,
-                log_levels=levels,
-                log_gate=self._open_log_gate(),
-                watch=self._watch,
-            )
-        return self._dispatcher
+        with self._lock:  # threads of a recipe may ask at the same time, and there must be one
+            if self._dispatcher is None:
+                self._dispatcher = self._start_dispatcher()
+            return self._dispatcher
+
+    def _start_dispatcher(self) -> Dispatcher:
+        assert self._store, "a dry run starts no jobs"
+        captured = self.config.logging
+        levels = {"out": captured.job_stdout_level, "err": captured.job_stderr_level}
+        return Dispatcher(
+            self.reach,
+            self._store,
+            log_directory=self.log_directory,
+            log_levels=levels,
+            log_gate=self._open_log_gate(),
+            watch=self._watch,
+        )
 
     def _open_log_gate(self) -> "LogGate | None":
         """Open the log server to scripts that no agent started, if so configured."""
@@ -126,10 +132,10 @@ class ActiveRun:
         dispatcher.stop(_GRACE_S)
         return dispatcher.left_behind
 
-    def hurry(self) -> None:
-        """Shorten a `stop` that is under way; callable from a signal handler."""
+    def end_jobs(self, *, is_urgent: bool) -> None:
+        """Begin to end all jobs and agents; callable from a signal handler. `stop` waits for it."""
         if self._dispatcher:
-            self._dispatcher.hurry(_HURRY_S)
+            self._dispatcher.begin_stop(_HURRY_S if is_urgent else _GRACE_S)
 
     def close(self, exit_code: int) -> None:
         """Write the run's end and let go of the job directory."""
@@ -162,13 +168,13 @@ def check_start_time(text: str) -> str:
         return datetime.strptime(text, _START_TIME).strftime(_START_TIME)
     except ValueError:
         raise ConfigError(
-            f"--start-time {text[:40]!r}: expected YYYY-MM-DDThh:mm:ss, e.g. {start_time_now()}"
+            f"--start-time {text[:40]!r}: expected YYYY-MM-DDThh:mm:ss, e.g. 2026-11-20T14:14:18"
         ) from None
 
 
-def start_time_now() -> str:
-    """Return now as the original wrote it in paths: 2026-11-20T14:14:18."""
-    return datetime.now().strftime(_START_TIME)
+def format_start_time(moment: datetime) -> str:
+    """Return a time as the original wrote it in paths: 2026-11-20T14:14:18."""
+    return moment.strftime(_START_TIME)
 
 
 def _make_directory(path: Path) -> None:

@@ -1,7 +1,9 @@
 """`BaseRecipe`: what every master recipe derives from."""
 
 import argparse
+import contextlib
 import logging
+import os
 import sys
 import threading
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -9,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline.errors import RecipeFailed, RecipeNotFound, UsageError
+from pipeline.errors import InputError, RecipeFailed, RecipeNotFound, UsageError
 from pipeline.recipe.active_run import ActiveRun
 from pipeline.recipe.fields import DirectoryField, FileField, ListField, StoreTrueField, StringField
 from pipeline.recipe.find import SHIPPED_RECIPES, find_recipe, load_recipe
@@ -52,7 +54,8 @@ class BaseRecipe:
     def __init__(self) -> None:
         """Make a recipe without inputs; `main()` or the calling recipe gives them."""
         self.name = type(self).__name__
-        self.__file__ = str(Path(sys.modules[type(self).__module__].__file__ or "").resolve())
+        # Links are kept: on the hosts the recipes may be visible under this path only.
+        self.__file__ = os.path.abspath(sys.modules[type(self).__module__].__file__ or "")
         self.inputs = Inputs(self.name, collect_fields(type(self), "inputs"))
         self.outputs = Outputs(self.name, collect_fields(type(self), "outputs"))
         self.error = threading.Event()
@@ -95,7 +98,7 @@ class BaseRecipe:
     def perform(self) -> int:
         """Check the inputs, run `go()`, check the outputs; returns the recipe's status."""
         self.inputs.check()
-        status = self.go() or 0
+        status = self._checked(self.go())
         if status == 0 and not self.run.is_dry and not self.outputs.complete():
             self.logger.error("recipe %s did not set its outputs: %s", self.name, ", ".join(self.outputs.missing()))
             status = 1
@@ -104,6 +107,13 @@ class BaseRecipe:
         else:
             self.logger.error("recipe %s failed with status %s", self.name, status)
         return status
+
+    def _checked(self, status: object) -> int:
+        """Return an exit status; what cannot be one is a failure."""
+        if status is None or (isinstance(status, int) and 0 <= status <= 255):
+            return int(status or 0)
+        self.logger.error("recipe %s: go() returned %r; expected an exit status from 0 to 255", self.name, status)
+        return 1
 
     def run_task(self, configblock: str, datafiles: Sequence[str] = (), **kwargs: Any) -> Outputs:
         """
@@ -139,7 +149,9 @@ class BaseRecipe:
         cooked = self._prepare(recipe, settings, (inputs or {}).get("args") or ())
         status = cooked.perform()
         if outputs is not None:
-            outputs.update(cooked.outputs)
+            for name, value in cooked.outputs.items():
+                with contextlib.suppress(InputError):  # it may have outputs that ours has not
+                    outputs[name] = value
         return status
 
     def parse_options(self, argv: Sequence[str]) -> None:

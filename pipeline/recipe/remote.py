@@ -4,14 +4,15 @@ import logging
 import shlex
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pipeline.errors import InputError
-from pipeline.model.jobs import ComputeJob, JobState
+from pipeline.model.jobs import ComputeJob, JobState, Outcome
 from pipeline.recipe.active_run import ActiveRun
 from pipeline.recipe.fields import IntField
 from pipeline.run.batch import Batch
 from pipeline.run.notices import JobDefaults
+from pipeline.run.outcomes import job_results
 from pipeline.run.stdio import write_stdout_lines
 
 __all__ = ["RemoteCommand", "RemoteCommandRecipeMixIn"]
@@ -48,10 +49,9 @@ class RemoteCommand:
             return self._show(jobs, max_per_node)
         batch = self.submit_jobs(jobs, max_per_node)
         self.logger.info("Waiting for %d jobs...", len(jobs))
-        try:
-            return batch.wait()
-        finally:
-            self.run.dispatcher.wait_for_log(batch)
+        finished = batch.wait()
+        self.run.dispatcher.wait_for_log(batch)
+        return finished
 
     def submit_jobs(self, jobs: Iterable[ComputeJob], max_per_node: int | None = None) -> Batch:
         """Run jobs without waiting; iterate over what is returned to get them as they complete."""
@@ -91,12 +91,30 @@ class RemoteCommand:
             words = [*job.command, *(["<loghost>", "<logport>"] if job.is_script else []), *job.argument_words]
             line = shlex.join(words).replace("'<loghost>' '<logport>'", "<loghost> <logport>")
             lines.append(f"  job {job_id} ({job.name}) on {host} [{why}, {self.run.reach.describe(host)}]: {line}")
-            job.results.update({"status": JobState.PENDING.value, "returncode": None, "host": host, "attempts": 0})
+            results = _DryResults(
+                f"job {job_id} ({job.name})", job_results(job_id, host, 0, Outcome(JobState.PENDING, 0))
+            )
+            object.__setattr__(job, "results", results)
         write_stdout_lines(lines)
         return dict(enumerate(jobs, 1))
 
 
 RemoteCommandRecipeMixIn = RemoteCommand
+
+
+class DryRunEnds(Exception):
+    """A recipe wants what only a job that ran can give."""
+
+
+class _DryResults(dict[str, Any]):
+    """What a job would have as results, as far as it is known before it runs."""
+
+    def __init__(self, job: str, known: dict[str, Any]) -> None:
+        super().__init__(known)
+        self._job = job
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise DryRunEnds(f"the recipe asks for {key!r} of {self._job}, which did not run")
 
 
 def _shown(limit: int | None) -> str:

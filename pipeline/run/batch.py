@@ -84,7 +84,8 @@ class Batch:
     def fail(self, error: PipelineError) -> None:
         """Let everybody who waits know that the run cannot go on; called by the dispatcher."""
         with self._changed:
-            self._error = error
+            if self._waiting:
+                self._error = error
             self._changed.notify_all()
 
     def _raise_error(self) -> None:

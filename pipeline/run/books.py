@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.model.jobs import JobState, Outcome
 from pipeline.run import events
+from pipeline.run.batch import Batch
 from pipeline.run.notices import JobEntry, Submission
 from pipeline.run.outcomes import describe_failure, job_results
 from pipeline.run.reach import Reach
@@ -47,6 +48,15 @@ class Books:
     def entries(self) -> Sequence[JobEntry]:
         """Return what is known of all jobs, in the order submitted."""
         return list(self._entries.values())
+
+    def marks(self, batch: Batch) -> dict[str, int]:
+        """Return how far the log server must be, by host, for all that a batch's jobs wrote to be in the log."""
+        marks: dict[str, int] = {}
+        for entry in map(self._entries.get, batch.jobs):
+            if entry and entry.mark:
+                host, count = entry.mark
+                marks[host] = max(marks.get(host, 0), count)
+        return marks
 
     def submitted(self, submission: Submission) -> None:
         """Enter new jobs."""
@@ -120,10 +130,15 @@ class Books:
         self._store.host_changed(host, state, verdict=verdict, cores=cores, python=python, method=method)
         self._watch(events.HostChanged(host, state, verdict))
 
-    def host_is_out(self, host: str, reason: str, retry_in_s: float | None) -> None:
-        """A host failed; it is tried again in `retry_in_s`, or never."""
+    def host_is_out(
+        self, host: str, reason: str, retry_in_s: float | None, held: int = 0, held_for_s: float = 0.0
+    ) -> None:
+        """A host failed; it is tried again in `retry_in_s`, or not; it keeps `held` slots for lost attempts."""
+        kept = f"{held} of its slots stay taken for up to {held_for_s:.0f} s, as what was lost may still run"
         if retry_in_s is None:
             self.host_changed(host, "DOWN", verdict=reason)
+            if held:
+                log.warning("%s: %s; %s", host, reason, kept)
             return
         self.host_changed(host, "WAITING", verdict=reason)
-        log.warning("%s: %s; trying again in %.1f s", host, reason, retry_in_s)
+        log.warning("%s: %s; trying again in %.1f s%s", host, reason, retry_in_s, f"; {kept}" if held else "")

@@ -10,7 +10,6 @@ import queue
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,6 +36,7 @@ __all__ = ["Dispatcher"]
 
 log = logging.getLogger(__name__)
 
+_ENDED = "the run has been ended: it takes no more jobs"
 _MAX_WAIT_S = 1.0
 _KILL_WAIT_S = 5.0  # after the grace: the agents kill, report and leave
 
@@ -47,7 +47,7 @@ class Dispatcher:
     """
     One run's jobs on their hosts.
 
-    One thread owns it; `submit`, `wait_for_log`, `stop` and `hurry` may be called from any other.
+    One thread owns it; `submit`, `wait_for_log`, `stop` and `begin_stop` may be called from any other.
     """
 
     def __init__(
@@ -125,14 +125,8 @@ class Dispatcher:
 
     def wait_for_log(self, batch: Batch, timeout_s: float = 10.0) -> None:
         """Wait until all that the batch's finished jobs wrote is in the log."""
-        marks: Counter[str] = Counter()
-        for job_id in batch.jobs:
-            entry = self._books.entry(job_id)
-            if entry and entry.mark:
-                host, count = entry.mark
-                marks[host] = max(marks[host], count)
         deadline_s = time.monotonic() + timeout_s
-        for host, count in marks.items():
+        for host, count in self._books.marks(batch).items():
             self._log_server.wait_for(host, count, max(0.0, deadline_s - time.monotonic()))
 
     def stop(self, grace_s: float) -> None:
@@ -140,22 +134,15 @@ class Dispatcher:
         self._notices.put(StopAsked(grace_s))
         self._thread.join(grace_s + 2 * _KILL_WAIT_S)
         self._connector.close()
-        self._close_unheard()
+        self._clear_notices(PipelineError(_ENDED))
         for link in list(self._links.values()):
             self.left_behind.append(f"{link.host}: no answer to stop; its agent ends its jobs when it notices")
             link.close()
         self._log_server.close()
 
-    def hurry(self, grace_s: float) -> None:
-        """Shorten the grace of a `stop` under way; callable from a signal handler."""
+    def begin_stop(self, grace_s: float) -> None:
+        """Ask for what `stop` does, or for a shorter grace of it; callable from a signal handler."""
         self._notices.put(StopAsked(grace_s))
-
-    def _close_unheard(self) -> None:
-        """Leave hosts that answered when the dispatcher's thread had ended."""
-        while not self._notices.empty():
-            notice = self._notices.get_nowait()
-            if isinstance(notice, Connected):
-                notice.link.close()
 
     # -- the dispatcher's thread
 
@@ -163,6 +150,7 @@ class Dispatcher:
         try:
             while not self._is_over():
                 self._round(self._wait_for_notices())
+            self._take_no_more(PipelineError(_ENDED))
         except PipelineError as error:
             self._give_up(error)
         except Exception as error:  # nobody may wait for ever
@@ -193,21 +181,34 @@ class Dispatcher:
             action()
 
     def _give_up(self, error: PipelineError) -> None:
-        """The run cannot go on: end the sessions, which ends the jobs, and tell everybody who waits."""
-        self._error = error
+        """The run cannot go on: end the sessions, which ends the jobs."""
         for link in list(self._links.values()):
             link.close()
         self._links.clear()
+        self._take_no_more(error)
+
+    def _take_no_more(self, error: PipelineError) -> None:
+        """Tell everybody who still waits, or will submit, why nothing more happens."""
+        self._error = error
         for entry in self._books.entries():
             entry.submission.batch.fail(error)
+        self._clear_notices(error)
+
+    def _clear_notices(self, error: PipelineError) -> None:
+        """Answer what nobody takes any more."""
         while not self._notices.empty():
             notice = self._notices.get_nowait()
             if isinstance(notice, Submission):
                 notice.batch.fail(error)
+            elif isinstance(notice, Connected):
+                notice.link.close()
 
     # -- notices
 
     def _take_submission(self, submission: Submission) -> None:
+        if self._is_stopping:
+            submission.batch.fail(PipelineError(_ENDED))
+            return
         self._books.submitted(submission)
         self._tell(schedule.Submitted(tuple(submission.plans())))
 
@@ -246,7 +247,8 @@ class Dispatcher:
         reason = ended.reason or "the agent left"
         self._tell(schedule.HostLost(host, reason, ended.is_permanent))
         if not self._is_stopping:
-            self._books.host_is_out(host, reason, self._retry_in_s(host))
+            held, free_at_s = self._schedule.held_slots(host)
+            self._books.host_is_out(host, reason, self._retry_in_s(host), held, free_at_s - time.monotonic())
             return
         self._books.host_changed(host, "CLOSED", verdict=ended.reason)
         if ended.reason:

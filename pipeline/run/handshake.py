@@ -14,6 +14,9 @@ __all__ = ["Greeting", "greet"]
 
 _READ_BYTES = 64 << 10
 _MAX_NOISE_BYTES = 1 << 20
+# A host can say anything: neither the store nor arithmetic must meet numbers that they cannot hold.
+_MAX_CORES = 1 << 20
+_MAX_TIME_S = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,9 @@ class Greeting:
 class _Opening:
     """Reads up to a mark within a deadline; keeps what stood before it for the verdict."""
 
-    def __init__(self, host: str, session: Session, timeout_s: float) -> None:
+    def __init__(self, host: str, session: Session, timeout_s: float, python: str | None) -> None:
         self._host = host
+        self._python = python
         self._session = session
         self._timeout_s = timeout_s
         self._deadline_s = time.monotonic() + timeout_s
@@ -72,6 +76,8 @@ class _Opening:
 
     def _no_python(self) -> AgentError:
         too_old = self._received.partition(NO_PYTHON + b":")[2].partition(b"\n")[0].decode(errors="replace").split()
+        if too_old and self._python:  # the only one tried; there may be blanks in it
+            too_old = [self._python]
         found = f"older than 3.8: {', '.join(too_old)}" if too_old else "no Python found"
         advice = "install Python 3.8 or later there or name one in [deploy] python"
         return AgentError(self._host, f"{found}; {advice}", is_permanent=True)
@@ -90,7 +96,7 @@ def greet(host: str, session: Session, reach: Reach) -> Greeting:
     Raises:
         HostError: The verdict, within the hello timeout.
     """
-    opening = _Opening(host, session, reach.parameters.hello_timeout)
+    opening = _Opening(host, session, reach.parameters.hello_timeout, reach.python)
     token = os.urandom(16).hex()
     opening.read_past(READY + b"\n", "the start of Python")
     try:
@@ -115,4 +121,5 @@ def greet(host: str, session: Session, reach: Reach) -> Greeting:
 
 def _is_complete(hello: Header) -> bool:
     cores, python, time_s = hello.get("cores"), hello.get("python"), hello.get("time")
-    return isinstance(cores, int) and cores > 0 and isinstance(python, str) and isinstance(time_s, int | float)
+    is_number = isinstance(time_s, int | float) and abs(time_s) < _MAX_TIME_S  # not so of NaN
+    return isinstance(cores, int) and 0 < cores <= _MAX_CORES and isinstance(python, str) and is_number

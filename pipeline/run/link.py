@@ -93,7 +93,8 @@ class Link:
         self._log_server = log_server
         self._notify = notify
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._answers: dict[int, queue.SimpleQueue[Any]] = {}
+        # By number: how many paths were asked about, and where the answer goes; None is the end of the link.
+        self._answers: dict[int, tuple[int, queue.SimpleQueue[list[tuple[str, int]] | None]]] = {}
         self._seq = 0
         self._given: set[tuple[int, int]] = set()
         self._has_said_bye = False
@@ -118,17 +119,21 @@ class Link:
             (n,) kind (file, directory, other, missing) and size in bytes.
 
         Raises:
-            HostError: If no answer comes in `timeout_s`.
+            HostError: If no answer comes in `timeout_s`, or the link ends or had ended.
         """
-        answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        answer: queue.SimpleQueue[list[tuple[str, int]] | None] = queue.SimpleQueue()
         number = len(self._answers) + 1
-        self._answers[number] = answer
+        self._answers[number] = (len(paths), answer)
         self.send({"k": "stat", "id": number}, list(paths))
+        if self.end:  # the reading thread may not have seen the question
+            answer.put(None)
         try:
-            found: list[tuple[str, int]] = answer.get(timeout=timeout_s)
-            return found
+            found = answer.get(timeout=timeout_s)
         except queue.Empty:
             raise HostError(self.host, f"no answer about its files in {timeout_s:.0f} s") from None
+        if found is None:
+            raise HostError(self.host, (self.end and self.end.reason) or "the agent left")
+        return found
 
     def close(self) -> None:
         """End the session, whatever state it is in."""
@@ -178,6 +183,8 @@ class Link:
             reason = str(error)
         self.close()
         self.end = LinkEnded(self, "" if self._has_said_bye else reason, is_permanent)
+        for _, answer in list(self._answers.values()):
+            answer.put(None)
         self._notify(self.end)
 
     def _read_with_feed(self) -> str:
@@ -224,7 +231,11 @@ class Link:
             self._check_given(header.get("job"), header.get("attempt"))
             self._notify(self._checked_message(header, payload, feed))
         elif kind == "stat":
-            self._answers[header["id"]].put([(str(kind), int(size)) for kind, size in json.loads(payload)])
+            count, answer = self._answers[header["id"]]
+            found = [(str(kind), int(size)) for kind, size in json.loads(payload)]
+            if len(found) != count:
+                raise FrameError(f"an answer about {len(found)} files where {count} were asked about")
+            answer.put(found)
         elif kind == "bye":
             self._has_said_bye = True
         elif kind != "beat":

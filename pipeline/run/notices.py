@@ -14,8 +14,8 @@ from pipeline.schedule.events import JobPlan
 
 __all__ = ["Asked", "JobDefaults", "JobEntry", "StopAsked", "Submission"]
 
-_MAX_ARGUMENTS_BYTES = MAX_MESSAGE_BYTES - (4 << 20)  # leaves room for the command and the environment
-_SURELY_FITS = _MAX_ARGUMENTS_BYTES // 12
+_MAX_TASK_BYTES = MAX_MESSAGE_BYTES - (4 << 20)  # leaves room for the command and the environment
+_SURELY_FITS = _MAX_TASK_BYTES // 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +134,12 @@ class JobEntry:
 
 def _check_size(job: ComputeJob) -> None:
     # JSON may make 12 bytes of a character: only what could be too long is looked at closely.
-    if sum(len(value) if isinstance(value, str) else len(json.dumps(value)) for value in job.arguments) < _SURELY_FITS:
+    texts = [*job.arguments, *job.command, *job.environment, *job.environment.values(), *job.outputs]
+    if sum(len(text) if isinstance(text, str) else len(json.dumps(text)) for text in texts) < _SURELY_FITS:
         return
-    size = len(json.dumps(job.arguments))
-    if size > _MAX_ARGUMENTS_BYTES:
+    size = len(json.dumps(texts))
+    if size > _MAX_TASK_BYTES:
         raise InputError(
-            f"job {job.name!r}: its arguments take {size >> 20} MiB; expected at most "
-            f"{_MAX_ARGUMENTS_BYTES >> 20} MiB; put them into a file on the host"
+            f"job {job.name!r}: its arguments and environment take {size >> 20} MiB; expected at most "
+            f"{_MAX_TASK_BYTES >> 20} MiB; put them into a file on the host"
         )

@@ -1,6 +1,7 @@
 """From the frame that ends an attempt to what the user reads of it."""
 
 import json
+import math
 import signal
 from collections.abc import Mapping
 from typing import Any
@@ -31,10 +32,10 @@ def read_outcome(header: Header, payload: bytes) -> Outcome:
         outcome = Outcome(
             state=state,
             returncode=int(header["returncode"]),
-            duration_s=float(header["duration_s"]),
+            duration_s=_seconds(header["duration_s"]),
             max_rss_bytes=int(header["max_rss_bytes"]),
-            user_s=float(header["user_s"]),
-            system_s=float(header["system_s"]),
+            user_s=_seconds(header["user_s"]),
+            system_s=_seconds(header["system_s"]),
             outputs=dict(json.loads(body["outputs"])),
             stdout_tail=str(body["stdout_tail"]),
             stderr_tail=str(body["stderr_tail"]),
@@ -74,6 +75,13 @@ def job_results(job_id: int, host: str | None, attempts: int, outcome: Outcome) 
     }
 
 
+def _seconds(number: Any) -> float:
+    seconds = float(number)
+    if not 0.0 <= seconds < math.inf:  # not so of NaN
+        raise ValueError(f"a duration of {seconds} s")
+    return seconds
+
+
 def _what_happened(state: JobState, header: Header, body: Mapping[str, Any]) -> str:
     survivors = header["survivors"]
     left = f"; processes that cannot be killed: {', '.join(map(str, survivors))}" if survivors else ""
@@ -89,7 +97,8 @@ def _what_happened(state: JobState, header: Header, body: Mapping[str, Any]) -> 
     elif header["missing"] and not returncode:
         what = f"exit status 0 {duration}, but its output {header['missing'][0]!r} is not there"
     else:
-        what = f"exit status {returncode} {duration}"
+        broke = one_line(str(header.get("channel_error") or "")[:_MAX_LINE])
+        what = f"exit status {returncode} {duration}" + (f", but its log channel broke: {broke}" if broke else "")
     last = _last_line(body)
     return what + (f'; last line: "{last}"' if last else "") + left
 

@@ -61,7 +61,9 @@ class Reach:
     def open_session(self, host: str) -> Session:
         """Start the agent's interpreter on a host; raises HostError with the verdict."""
         way = self.way(host)
-        command = agent_command(self.python, is_local=way == "local", interpreter=sys.executable)
+        # A Python that the user names may be missing or too old: then the shell tells, here as on other hosts.
+        is_ours = way == "local" and self.python is None
+        command = agent_command(self.python, is_local=is_ours, interpreter=sys.executable)
         # Imported when first needed: paramiko takes longer than all the rest together.
         open_session: Callable[[str, Sequence[str], Login, Parameters], Session]
         open_session = importlib.import_module(_MODULES[way]).open_session

@@ -16,14 +16,16 @@ The schedule: which job starts where and when.
     CONNECTING   HostUp                                       UP
     CONNECTING   HostFailed                                   WAITING, or DOWN when permanent or too often
     WAITING      its wait has passed                          CONNECTING
-    UP           HostLost                                     WAITING, or DOWN when too often
+    UP           HostLost, jobs wait for it                   WAITING, or DOWN when permanent or too often
+    UP           HostLost, nothing waits for it               NEW, or DOWN when permanent
+    DOWN         Submitted names it, not when permanent       NEW, and so CONNECTING
 
 Pure: no I/O, no clock, no randomness of its own. `handle(event, now_s)` returns instructions; a report that is not
 about a job's current attempt is counted in `stale` and changes nothing.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from heapq import heappop, heappush
 
 from pipeline.model.jobs import JobState
@@ -104,9 +106,14 @@ class Schedule:
         record = self._hosts[host]
         return record.retry_at_s if record.state is HostState.WAITING else None
 
+    def held_slots(self, host: str) -> tuple[int, float]:
+        """Return how many slots of a host lost attempts keep, and when the last of them is free; (0, 0.0) if none."""
+        return self._hosts[host].held_slots()
+
     # -- events
 
     def _submitted(self, event: Submitted) -> Iterator[Instruction]:
+        self._revive({name for plan in event.jobs for name in plan.hosts})
         for plan in event.jobs:
             if plan.job_id in self._jobs:
                 raise InvalidTransition(f"job {plan.job_id} submitted twice", self._story)
@@ -141,6 +148,9 @@ class Schedule:
             host.hold(job, free_at_s)
             heappush(self._due, (free_at_s, host.name))
             yield self._finish(job, _S.LOST, event.reason)
+        if not event.is_permanent and not host.has_waiting():
+            host.renew()  # nobody needs it now, so its absence proves nothing
+            return
         host.trying_since_s = self._now_s
         yield from self._retry_or_give_up(host, event.reason, event.is_permanent)
 
@@ -204,21 +214,38 @@ class Schedule:
 
     # -- steps
 
+    def _revive(self, names: set[str]) -> None:
+        """Forget that these hosts are down, unless for good; what waits elsewhere may run on them again."""
+        down = [self._hosts[name] for name in names if name in self._hosts]
+        revived = {host.name: host for host in down if host.state is HostState.DOWN and not host.is_barred}
+        for host in revived.values():
+            host.renew()
+        for job in self._jobs.values() if revived else ():
+            if job.state is _S.PENDING and not revived.keys().isdisjoint(job.plan.hosts):
+                self._queue_at(job, revived)
+
     def _enqueue(self, job: JobRecord) -> Iterator[Instruction]:
         """Queue a pending job at the first of its hosts that is not down, and let the others help out."""
-        usable = [host for host in map(self._host, job.plan.hosts) if host.state is not HostState.DOWN]
+        usable = self._queue_at(job, self._hosts)
         if not usable:
             reasons = "; ".join(self._hosts[name].verdict for name in job.plan.hosts)
             yield self._finish(job, _S.LOST, reasons)
             return
-        if len(usable) > 1:
-            self._helping.update((host.name, None) for host in usable)
-        for place, host in enumerate(usable):
-            host.enqueue(job, tuple(better.name for better in usable[:place]))
+        for host in usable:
             if host.state is HostState.NEW:
                 host.state = HostState.CONNECTING
                 host.trying_since_s = self._now_s
                 yield Connect(host.name)
+
+    def _queue_at(self, job: JobRecord, names: Container[str]) -> list[HostRecord]:
+        """Let a job wait at those of its hosts that are in `names` and not down; returns all that are not down."""
+        usable = [host for host in map(self._host, job.plan.hosts) if host.state is not HostState.DOWN]
+        if len(usable) > 1:
+            self._helping.update((host.name, None) for host in usable)
+        for place, host in enumerate(usable):
+            if host.name in names:
+                host.enqueue(job, tuple(better.name for better in usable[:place]))
+        return usable
 
     def _fill(self, names: Iterable[str]) -> Iterator[Instruction]:
         """Start what has a free slot on these hosts, each its own jobs before any helps out others."""
@@ -249,6 +276,7 @@ class Schedule:
             heappush(self._due, (host.retry_at_s, host.name))
             return
         host.state = HostState.DOWN
+        host.is_barred = is_permanent
         for job in host.take_pending():
             yield from self._enqueue(job)
         yield from self._fill(self._helping)
@@ -279,6 +307,7 @@ class Schedule:
         """Assert everything that must hold between two events; for tests."""
         for host in self._hosts.values():
             host.check(self._jobs)
+            assert host.state is not HostState.NEW or not host.has_waiting(), host.name
         for job in self._jobs.values():
             is_placed = job.state in (_S.DISPATCHED, _S.RUNNING)
             places = [host.name for host in self._hosts.values() if job.plan.job_id in host.running]

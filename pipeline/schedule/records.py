@@ -3,6 +3,7 @@
 import enum
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
+from itertools import chain
 
 from pipeline.model.jobs import JobState
 from pipeline.schedule.events import Event, JobPlan
@@ -51,6 +52,7 @@ class HostRecord:
         running: Slots taken, by job id.
         failures: Connects and sessions that failed since an attempt last ended here.
         verdict: Why it could not be reached last.
+        is_barred: It is DOWN for good: trying again would give the same answer.
     """
 
     def __init__(self, name: str) -> None:
@@ -61,6 +63,7 @@ class HostRecord:
         self.running: dict[int, int] = {}
         self.failures = 0
         self.verdict = ""
+        self.is_barred = False
         self.retry_at_s = float("inf")
         self.trying_since_s = 0.0
         self._used = 0
@@ -70,6 +73,11 @@ class HostRecord:
         # By limit, then by the hosts they prefer to this one: so jobs that have to wait for a silent host do not hold
         # up those whose host is merely full. Lists: there may be one for each job, and an empty deque takes 0.6 KB.
         self._others: defaultdict[int | None, dict[tuple[str, ...], list[JobRecord]]] = defaultdict(dict)
+
+    def renew(self) -> None:
+        """Be NEW again: the next job connects it. Slots of lost attempts stay taken."""
+        self.state = HostState.NEW
+        self.failures = 0
 
     def enqueue(self, job: JobRecord, better: tuple[str, ...]) -> None:
         """Let a job wait for a slot here; `better` are the hosts it prefers to this one."""
@@ -129,6 +137,15 @@ class HostRecord:
         self._held = [held for held in self._held if held[0] > now_s]
         self._used -= sum(due)
         return bool(due)
+
+    def held_slots(self) -> tuple[int, float]:
+        """Return how many slots are kept for lost attempts, and when the last of them is free."""
+        return sum(slots for _, slots in self._held), max((free_at_s for free_at_s, _ in self._held), default=0.0)
+
+    def has_waiting(self) -> bool:
+        """Whether a job may still start here."""
+        queues = chain(self._own.values(), *(queues.values() for queues in self._others.values()))
+        return any(job.state is JobState.PENDING for job in chain.from_iterable(queues))
 
     def take_pending(self) -> list[JobRecord]:
         """Give up everything that waits here as its first choice, each job once."""

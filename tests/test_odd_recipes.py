@@ -112,6 +112,14 @@ def test_a_dry_run_ends_where_results_are_needed(tmp_path: Path) -> None:
     assert "The dry run ends here: the recipe asks for 'words' of job 1 (true), which did not run" in said
 
 
+def test_outputs_of_a_cooked_recipe_that_the_caller_has_not_are_left_out(tmp_path: Path) -> None:
+    """A recipe may have more outputs than the one that calls it and passes its own."""
+    status, said, complained = run(tmp_path, "cooks")
+
+    assert (status, complained) == (0, "")
+    assert said.splitlines()[-2:] == ["Results:", "key = mine"]
+
+
 def test_results_cannot_forge_lines(tmp_path: Path) -> None:
     """A result stays on its line and does nothing to the terminal."""
     _, said, _ = run(tmp_path, "forged")

@@ -1,7 +1,6 @@
 """`BaseRecipe`: what every master recipe derives from."""
 
 import argparse
-import contextlib
 import logging
 import os
 import sys
@@ -11,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline.errors import InputError, RecipeFailed, RecipeNotFound, UsageError
+from pipeline.errors import RecipeFailed, RecipeNotFound, UsageError
 from pipeline.recipe.active_run import ActiveRun
 from pipeline.recipe.fields import DirectoryField, FileField, ListField, StoreTrueField, StringField
 from pipeline.recipe.find import SHIPPED_RECIPES, find_recipe, load_recipe
@@ -150,7 +149,7 @@ class BaseRecipe:
         status = cooked.perform()
         if outputs is not None:
             for name, value in cooked.outputs.items():
-                with contextlib.suppress(InputError):  # it may have outputs that ours has not
+                if not isinstance(outputs, Outputs) or name in outputs.fields:  # it may have more than ours
                     outputs[name] = value
         return status
 

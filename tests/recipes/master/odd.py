@@ -70,6 +70,12 @@ class odd(BaseRecipe, RemoteCommand):
         jobs = self._schedule_jobs([CommandJob("localhost", "true")])
         return jobs[1].results["returncode"] or jobs[1].results["words"]
 
+    def cooks(self):
+        """Hand one's own outputs to a recipe that has others too."""
+        status = self.cook_recipe("greet", {"word": "cooked"}, self.outputs)
+        self.outputs["key"] = "mine"
+        return status
+
     def forged(self):
         self.outputs["key"] = "a\nkey2 = \x1b[31mred"
         return 0

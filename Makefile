@@ -23,7 +23,7 @@ check: $(STAMP)
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest -n auto
+	$(MAKE) test
 
 bench: $(STAMP)
 	@for script in bench/bench_*.py; do \

@@ -554,7 +554,7 @@ def test_hostile_task_file_is_refused_quickly(write, text):
 
 def test_input_defaults_are_texts_with_their_lines(write):
     """Comments go, quotes around a value go, lists keep theirs."""
-    path = write("# note\na = 1 # one\nb = 'x # y'\nc = ['p,q', r]\nd=\n'e' = it's\n", "recipe.parset")
+    path = write("# note\na = 1 # one\nb = 'x # y'\nc = ['p,q', r]\nd=\n'e' = \"it's\"\n", "recipe.parset")
 
     settings = read_input_defaults(path)
 
@@ -574,8 +574,8 @@ def test_mistakes_in_input_defaults_are_reported(write):
         read_input_defaults(write("a\nb = 1\n= 2\n", "recipe.parset"))
 
     assert [problem.split(".parset:")[1] for problem in caught.value.problems] == [
-        "1: expected key = value, got 'a'",
-        "3: expected key = value, got '= 2'",
+        "1:1: expected key = value, got 'a' before the first key",
+        "3:1: expected a key before '='",
     ]
 
 

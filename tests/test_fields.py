@@ -1,26 +1,12 @@
-"""Fields of a recipe: conversion, options, inputs and outputs; and the values they are written with."""
+"""Fields of a recipe: conversion, options, inputs and outputs."""
 
 import argparse
 import os
 import sys
-import time
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from pipeline.errors import InputError, ParsetError
-from pipeline.formats.values import (
-    expand_range,
-    format_list,
-    parse_bool,
-    parse_dict,
-    parse_float,
-    parse_int,
-    parse_list,
-    quote,
-    unquote,
-)
+from pipeline.errors import InputError
 from pipeline.recipe.fields import (
     BoolField,
     DictField,
@@ -43,111 +29,6 @@ from pipeline.recipe.inputs import (
     default_option,
     given_options,
 )
-
-# --- values ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "elements"),
-    [
-        ("[]", []),
-        ("", []),
-        ("a", ["a"]),
-        ("a, b", ["a", "b"]),
-        ("[a, 'b,c', \"d e\"]", ["a", "b,c", "d e"]),
-        ("[a,,b]", ["a", "", "b"]),
-        ("[a, [d, 'e,f'], {k: v, l: w}]", ["a", "[d, 'e,f']", "{k: v, l: w}"]),
-        ("[L001..003]", ["L001", "L002", "L003"]),
-        ("[L001..L003, x]", ["L001", "L002", "L003", "x"]),
-        ("[3..1]", ["3", "2", "1"]),
-        ("[/a9 .. /a11.MS]", ["/a9.MS", "/a10.MS", "/a11.MS"]),
-        ("[/s1..2:/d1..2]", ["/s1:/d1", "/s1:/d2", "/s2:/d1", "/s2:/d2"]),
-        ("['L1..3', /a/../b, a..c]", ["L1..3", "/a/../b", "a..c"]),
-        ("L1..3", ["L1..3"]),
-        ("['a'\"b\"c]", ["abc"]),
-    ],
-)
-def test_list_text_gives_elements(text, elements):
-    """Quotes, nesting and ranges are as in parsets."""
-    assert parse_list(text) == elements
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[a", "expected ']' at the end of the list, got '[a'"),
-        ("[a, (b]", "expected a closing ')' in 'a, (b'"),
-        ("[a)]", "expected brackets in pairs, got ')' too many in 'a)'"),
-        ("['a]", "expected a closing ' in \"'a\""),
-        ("[1..1000001]", "expected at most 1000000 elements, got more with '1..1000001'"),
-        ("[1..999999, 1..10]", "expected at most 1000000 elements, got more with '1..10'"),
-        ("[1..9999999999999999999]", "at most 18 digits"),
-        ("[1..1000:1..1000:1..1000]", "got more with '1..1000:"),
-        ("[" * 200 + "]" * 200, "expected brackets at most 100 deep"),
-    ],
-)
-def test_bad_list_is_refused(text, message):
-    """Unbalanced text and ranges that would fill the memory are errors."""
-    with pytest.raises(ParsetError) as caught:
-        parse_list(text)
-
-    assert message in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "text", ["[" * 10**6, "['" + "a" * 10**6, "[" + "1" * 10**6 + ".." + "]", "[" + ".." * 10**6 + "]"]
-)
-def test_hostile_list_takes_no_time(text):
-    """A megabyte of brackets, quotes, digits or dots is read once."""
-    start = time.process_time()
-    try:
-        elements = parse_list(text)
-    except ParsetError:
-        elements = [""]
-
-    assert len(elements) == 1
-    assert time.process_time() - start < 5
-
-
-@settings(deadline=None)
-@given(st.text("ab0123456789.[](){},:'\" ", max_size=30))
-def test_any_text_is_a_list_or_a_parset_error(text):
-    """No other exception."""
-    for parse in (parse_list, parse_dict, parse_int, parse_float, parse_bool, expand_range):
-        try:
-            parse(text)
-        except ParsetError as error:
-            problem = str(error)
-            assert "\n" not in problem
-
-
-@settings(deadline=None)
-@given(st.lists(st.text(max_size=10), min_size=1))
-def test_formatted_list_comes_back(elements):
-    """Commas, quotes, blanks and dots in elements survive."""
-    assert parse_list(format_list(elements), expand=False) == elements
-
-
-@settings(deadline=None)
-@given(st.text())
-def test_quoted_text_comes_back(text):
-    """Quotes of both kinds survive."""
-    assert unquote(quote(text)) == text
-
-
-@pytest.mark.parametrize("text", ["1_000", "٣", "1.0", "0b1", "", "1e3", "9" * 5000])
-def test_integer_is_strict(text):
-    """What Python takes and a parset does not is refused."""
-    with pytest.raises(ParsetError, match="expected an integer, got"):
-        parse_int(text)
-
-
-@pytest.mark.parametrize("text", ["nan", "inf", "1e999", "1_0.0", "", "."])
-def test_number_is_finite_and_strict(text):
-    """No infinity gets into a time limit."""
-    with pytest.raises(ParsetError, match="expected a number, got"):
-        parse_float(text)
-
 
 # --- fields ---------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from pipeline.run.stdio import write_stderr_lines
 
 __all__ = ["main"]
 
-COMMANDS = ("run", "new", "hosts", "config", "status")
+COMMANDS = ("run", "new", "hosts", "config", "status", "mapfile", "parset")
 
 
 class _Parser(argparse.ArgumentParser):

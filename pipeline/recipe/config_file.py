@@ -8,8 +8,9 @@ from typing import Any
 
 from pipeline.errors import ConfigError, ParsetError
 from pipeline.formats.interpolation import Interpolation, close_match, names_in
+from pipeline.formats.parset_values import parse_list
 from pipeline.formats.sections import Entry, ParsedSections
-from pipeline.formats.values import format_list, parse_list, quote_value
+from pipeline.formats.values import format_list, quote_value
 from pipeline.recipe.config_keys import Key, all_keys
 from pipeline.recipe.inputs import Setting
 from pipeline.run.textfiles import read_text

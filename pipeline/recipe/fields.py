@@ -6,14 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.errors import InputError, ParsetError
-from pipeline.formats.values import (
-    parse_bool,
-    parse_dict,
-    parse_float,
-    parse_int,
-    parse_list,
-    quote_value,
-)
+from pipeline.formats.parset_values import parse_dict, parse_list
+from pipeline.formats.values import parse_bool, parse_float, parse_int, quote_value
 
 __all__ = [
     "REQUIRED",

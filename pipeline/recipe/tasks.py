@@ -1,15 +1,13 @@
 """Task files, and the files beside a recipe that give defaults of its inputs."""
 
 import os
-import re
 from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pipeline.errors import ConfigError, ParsetError
+from pipeline.errors import ConfigError
 from pipeline.formats.interpolation import MAX_TOTAL_CHARS, Interpolation
 from pipeline.formats.sections import Sections, parse_sections
-from pipeline.formats.values import quote_value, unquote
 from pipeline.recipe.config_file import MAX_CONFIG_BYTES
 from pipeline.recipe.inputs import Setting
 from pipeline.run.textfiles import one_line, read_text
@@ -17,7 +15,6 @@ from pipeline.run.textfiles import one_line, read_text
 __all__ = ["Task", "read_input_defaults", "read_tasks"]
 
 _MAX_PROBLEMS = 100
-_COMMENT = re.compile(r"""((?:[^'"#]++|'[^']*+'|"[^"]*+"|['"])*+)(?:#.*)?""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,28 +64,18 @@ def read_tasks(paths: Iterable[str | os.PathLike[str]], scope: Mapping[str, str]
 
 def read_input_defaults(path: str | os.PathLike[str]) -> dict[str, Setting]:
     """
-    Read `key = value` lines; `#` starts a comment outside quotes, quotes around a value go.
+    Read the parset beside a recipe; quotes around a value as a whole go, those inside lists and records stay.
 
     Returns:
         Name -> text and `file:line`; of a repeated name the last.
 
     Raises:
-        ParsetError: With all problems of the file.
+        ParsetError: With all problems of the file; a line that a parset only tolerates is one.
     """
-    text = read_text(path, error=ParsetError, what="parset")
-    settings: dict[str, Setting] = {}
-    problems: list[str] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        match = _COMMENT.match(line)
-        content = match[1].strip() if match else ""
-        key, equals, value = content.partition("=")
-        if equals and key.strip():
-            settings[unquote(key)] = Setting(_plain(value.strip()), f"{one_line(path)}:{number}")
-        elif content:
-            problems.append(f"{one_line(path)}:{number}: expected key = value, got {quote_value(content)}")
-    if problems:
-        raise ParsetError(problems[:_MAX_PROBLEMS])
-    return settings
+    from pipeline.recipe.parsets import read_parset  # few recipes have such a file
+
+    parset = read_parset(path, strict=True)
+    return {key: Setting(_plain(parset.raw(key)), parset.where(key).rpartition(":")[0]) for key in parset}
 
 
 def _plain(value: str) -> str:

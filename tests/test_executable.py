@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import load_data_map, store_data_map
+from pipeline import DataMap
 
 PROJECT = Path(__file__).resolve().parents[1]
 NAMES = ["a b.dat", "it's.dat", 'say "x".dat', "{file} }{.dat", "[1..3], #1.dat", "\u00e9\udce9.dat", "$(x); y.dat"]
@@ -29,10 +29,13 @@ class Executable:
             (self.data / name).write_text(name, errors="surrogateescape")
         return [str(self.data / name) for name in names]
 
-    def run(self, files: list[str], *words: str) -> "subprocess.CompletedProcess[str]":
-        """Run the recipe over `files`."""
-        store_data_map(self.directory / "in", [(f"lce{i % 2}", file) for i, file in enumerate(files)])
-        command = [sys.executable, str(PROJECT / "recipes/master/executable.py"), "in", *words]
+    def run(
+        self, files: list[str], *words: str, skip: tuple[int, ...] = (), mapfile: str = "in"
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run the recipe over `files`, those at the indices `skip` marked as skipped, or over `mapfile`."""
+        products = [(f"lce{i % 2}", file, i in skip) for i, file in enumerate(files)]
+        DataMap(products).save(self.directory / "in")
+        command = [sys.executable, str(PROJECT / "recipes/master/executable.py"), mapfile, *words]
         environment = {**os.environ, "PYTHONPATH": str(PROJECT), "HOME": str(self.directory)}
         return subprocess.run(
             command, cwd=self.directory, env=environment, text=True, timeout=100, check=False,
@@ -44,9 +47,13 @@ class Executable:
         (path,) = self.directory.glob("runs/executable/results/*/executable.jsonl")
         return [json.loads(line) for line in path.read_text().splitlines()]
 
+    def mapfile(self) -> DataMap:
+        """Return the mapfile that was put out."""
+        return DataMap.load(self.directory / "runs/executable/mapfiles/executable.mapfile")
+
     def output(self) -> list[str]:
-        """Return the files of the mapfile that was put out."""
-        return [file for _, file in load_data_map(self.directory / "runs/executable/mapfiles/executable.mapfile")]
+        """Return the files in it that are not skipped."""
+        return [product.file for product in self.mapfile().not_skipped()]
 
 
 @pytest.fixture
@@ -62,10 +69,9 @@ def test_program_runs_over_files_of_any_name(executable):
     done = executable.run(files, "--executable", "cat")
 
     assert done.returncode == 0, done.stderr
-    in_order = [file for host in (files[::2], files[1::2]) for file in host]
-    assert [entry["file"] for entry in executable.entries()] == in_order
-    assert [entry["stdout"] for entry in executable.entries()] == [Path(file).name for file in in_order]
-    assert executable.output() == in_order
+    assert [entry["file"] for entry in executable.entries()] == files
+    assert [entry["stdout"] for entry in executable.entries()] == NAMES
+    assert executable.output() == files
 
 
 def test_standard_output_becomes_a_file(executable):
@@ -76,23 +82,73 @@ def test_standard_output_becomes_a_file(executable):
     done = executable.run(files, "--executable", "cat", *made)
 
     assert done.returncode == 0, done.stderr
-    for path, name in zip(executable.output(), NAMES[::2] + NAMES[1::2], strict=True):
+    for path, name in zip(executable.output(), NAMES, strict=True):
         assert path.endswith(f"-{name.removesuffix('.dat')}.{{out}}")
         assert Path(path).read_text(errors="surrogateescape") == name
 
 
-def test_failed_entries_are_left_out(executable):
-    """The mapfile that is put out has the others, a warning counts them, and the recipe succeeds."""
+def test_failed_entries_are_skipped_in_the_output(executable):
+    """The mapfile that is put out keeps their places, a warning counts them, and the recipe succeeds."""
     (good,) = executable.files("good")
 
-    done = executable.run([good, "/no such"], "--executable", "cat")
+    done = executable.run([good, "/no such", good], "--executable", "cat")
 
     assert done.returncode == 0
-    assert "WARNING executable: 1 of 2 failed and are left out" in done.stderr
-    assert executable.output() == [good]
+    assert "WARNING executable: 1 of 3 failed and are skipped in the mapfile put out" in done.stderr
+    assert executable.mapfile().tuples() == [("lce0", good, False), ("lce1", "/no such", True), ("lce0", good, False)]
     bad = executable.entries()[1]
     assert (bad["status"], bad["returncode"], bad["host"], bad["stdout"]) == ("FAILED", 1, "lce1", "")
     assert "/no such" in str(bad["message"])
+
+
+def test_skipped_entries_get_no_job(executable):
+    """They stay skipped, at their places: no other file moves to another entry's output."""
+    files = executable.files("a", "b", "c", "d")
+
+    done = executable.run(files, "--executable", "cat", "--output={file}.out", "--stdout={file}.out", skip=(0, 2))
+
+    assert done.returncode == 0, done.stderr
+    made = [("lce0", True), ("lce1", False), ("lce0", True), ("lce1", False)]
+    assert [(product.host, product.skip) for product in executable.mapfile()] == made
+    assert [product.file for product in executable.mapfile()] == [f"{file}.out" for file in files]
+    assert sorted(os.listdir(executable.data)) == ["a", "b", "b.out", "c", "d", "d.out"]
+    assert [entry["status"] for entry in executable.entries()] == ["SKIPPED", "OK", "SKIPPED", "OK"]
+    assert (executable.data / "d.out").read_text() == "d"
+
+
+def test_skipped_entries_do_not_count_as_done(executable):
+    """All that ran failed: status 1, whatever was skipped."""
+    done = executable.run(["/a", "/b"], "--executable", "cat", skip=(0,))
+
+    assert done.returncode == 1
+    assert "1 of 1 failed" in done.stderr
+
+
+def test_mapfile_of_skipped_entries_is_an_error(executable):
+    """There is nothing to do."""
+    done = executable.run(["/a"], "--executable", "cat", skip=(0,))
+
+    assert (done.returncode, done.stderr) == (2, "in: expected at least one file, got only skipped ones\n")
+
+
+def test_mapfile_of_lists_is_an_error(executable):
+    """A job is for one file."""
+    (executable.directory / "lists").write_text("[('a', ['/x', '/y'])]")
+
+    done = executable.run([], "--executable", "cat", mapfile="lists")
+
+    assert (done.returncode, done.stderr) == (2, "lists: expected one file per entry, got a list of files\n")
+
+
+@pytest.mark.parametrize("skip", [(), (1,)])
+def test_output_is_in_the_simplest_form(executable, skip):
+    """Lines of hosts, as the original wrote them, if that says all; with a skipped entry a list."""
+    files = executable.files("a", "b")
+
+    executable.run(files, "--executable", "cat", skip=skip)
+
+    text = (executable.directory / "runs/executable/mapfiles/executable.mapfile").read_text()
+    assert text.startswith("[" if skip else "lce0=[ ")
 
 
 def test_recipe_fails_if_all_failed(executable):

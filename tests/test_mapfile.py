@@ -1,6 +1,7 @@
-"""Mapfiles: the parset form, its errors, and files on disk."""
+"""Mapfiles: the parset form and its errors, and what holds for all forms."""
 
 import contextlib
+import json
 import time
 from pathlib import Path
 
@@ -9,12 +10,27 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import MapfileError
-from pipeline.formats.mapfile import format_mapfile, parse_mapfile
-from pipeline.recipe.mapfiles import load_data_map, read_mapfile, store_data_map, write_mapfile
+from pipeline.formats.mapfile import FORMS, format_mapfile, is_exact_as_parset, parse_mapfile
+from pipeline.model.products import DataProduct, MultiDataProduct
+from pipeline.recipe.mapfiles import read_mapfile
 
 SAMPLES = Path(__file__).parent.parent / "mapfiles"
 HOSTS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,10}", fullmatch=True)
-FILES = st.text(st.characters(blacklist_characters="\n\0"), max_size=20)
+# What a file system can hold: any bytes but NUL, as Python shows them.
+FILES = st.binary(max_size=20).map(lambda data: data.replace(b"\0", b"").decode("utf-8", "surrogateescape"))
+PRODUCTS = st.lists(st.builds(DataProduct, HOSTS, FILES, st.booleans()), max_size=8)
+LISTS = st.lists(st.tuples(FILES, st.booleans()), max_size=4)
+MULTI_PRODUCTS = st.lists(
+    st.builds(
+        lambda host, files, skip: MultiDataProduct(host, [f for f, _ in files], skip, [s for _, s in files]),
+        *(HOSTS, LISTS, st.booleans()),
+    ),
+    max_size=8,
+)
+
+
+def pairs_in(text: str) -> list[tuple[str, str | list[str]]]:
+    return [(product.host, product.file) for product in parse_mapfile(text)]
 
 
 def problems(text: str) -> tuple[str, ...]:
@@ -39,11 +55,14 @@ def problems(text: str) -> tuple[str, ...]:
         ("'a'=[ k=v ]", [("a", "k=v")]),
         ("a=[ L1..3, 3*x ]", [("a", "L1..3"), ("a", "3*x")]),
         ("::1=[ /x ]", [("::1", "/x")]),
+        ("a=[ /x\u00a0, \u3000\x1c/y\x85 ]", [("a", "/x\u00a0"), ("a", "\u3000\x1c/y\x85")]),
+        ("a=/x\nb = '/y z' # end\n", [("a", "/x"), ("b", "/y z")]),
+        ("a=[ /x,\nb=/y ]", [("a", "/x"), ("a", "b=/y")]),
     ],
 )
 def test_text_gives_pairs(text, pairs):
-    """Each form of a record gives its files in order."""
-    assert parse_mapfile(text) == pairs
+    """Each way to write a record gives its files in order."""
+    assert pairs_in(text) == pairs
 
 
 @pytest.mark.parametrize(
@@ -58,9 +77,13 @@ def test_text_gives_pairs(text, pairs):
         ("a=[ , /x ]", "1:5: expected a file name, got ','"),
         ("a=[ 'x ]", "1:5: expected a closing ' on this line, got none"),
         ("a=[ /x ] /y", "1:10: expected end of line after ']', got '/'"),
-        ("a=/x", "1:3: expected '[' after 'a' and '=', got '/'"),
+        ("a=[ /x ] b=/y", "1:10: expected one host per line, got 'a' and 'b'; start a new line here"),
+        ("a=/x b=/y", "1:6: expected one host per line, got 'a' and 'b'; start a new line here"),
+        ("a=/x, /y", "1:5: expected end of line after '/x', got ','"),
+        ("msin=L1.MS", "1:6: expected '[' or an absolute path after 'msin' and '=', got 'L1'"),
+        ("a='x'", "1:3: expected '[' or an absolute path, got 'x'"),
+        ("a=\n", "1:3: expected '[' or an absolute path after 'a' and '=', got end of line"),
         ("a [ /x ]", "1:3: expected host=[ file, ... ], got '['"),
-        ("[ ('a', 'b', False) ]", "1:1: expected host=[ file, ... ], got '['"),
         ("-oProxyCommand=[ x ]", "1:1: expected a host name, got '-oProxyCommand'"),
         ("$(x)=[ x ]", "1:1: expected a host name, got '$(x)'"),
     ],
@@ -72,7 +95,7 @@ def test_problem_is_named_by_its_place(text, message):
 
 def test_all_problems_are_reported():
     """One bad record does not hide the next."""
-    found = problems("a=[ /x\nb=[ /y ]\na;b=[ 'x' ]\nc=/x\nd=[ ok ]\ne=[ , ]\n")
+    found = problems("a=[ /x\nb=[ /y ]\na;b=[ 'x' ]\nc=x\nd=[ ok ]\ne=[ , ]\n")
 
     assert [problem.split(":")[1] for problem in found] == ["1", "3", "4", "6"]
 
@@ -86,23 +109,53 @@ def test_problems_are_limited():
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(HOSTS, FILES), max_size=8))
-@example([("h", 'it\'s "both"')])
-@example([("h", "'"), ("h", "''"), ("h", '"'), ("h", "\\"), ("h", " "), ("h", "\r"), ("h", "a=[b]")])
-def test_format_then_parse_is_the_identity(pairs):
-    """Any name without newline and NUL survives, with its order within the host."""
-    ordered = [pair for host in dict.fromkeys(h for h, _ in pairs) for pair in pairs if pair[0] == host]
+@given(st.sampled_from(FORMS), PRODUCTS)
+@example("parset", [DataProduct("h", 'it\'s "both"')])
+@example("parset", [DataProduct("h", name) for name in ("'", "''", '"', "\\", " ", "\r", "a=[b]", ", ", "#", "[1..3]")])
+@example(
+    "literal",
+    [DataProduct("h", name, True) for name in ("'", '"', "'\"", "\\", "\n", "\x7f\x85\u2028", "\udc80 \u20ac")],
+)
+@example(
+    "json",
+    [DataProduct("h", name, True) for name in ("'", '"', "'\"", "\\/", "\n", "\x7f\x85\u2028", "\udc80 \U0001f600")],
+)
+def test_format_then_parse_is_the_identity(form, products):
+    """Any name survives in each form; the parset form keeps the order within each host."""
+    if form == "parset":
+        products = [DataProduct(one.host, one.file.replace("\n", "")) for one in products]
+        hosts = list(dict.fromkeys(one.host for one in products))
+        assert parse_mapfile(format_mapfile(products)) == sorted(products, key=lambda one: hosts.index(one.host))
+    else:
+        assert parse_mapfile(format_mapfile(products, form)) == products
 
-    assert parse_mapfile(format_mapfile(pairs)) == ordered
+
+@settings(deadline=None)
+@given(st.sampled_from(["literal", "json"]), MULTI_PRODUCTS)
+def test_lists_of_files_survive(form, products):
+    """Entries of several files, each skipped or not, come back."""
+    assert parse_mapfile(format_mapfile(products, form)) == products
+
+
+@settings(deadline=None)
+@given(PRODUCTS)
+def test_exact_as_parset_means_that_it_comes_back(products):
+    """Where the claim holds, the parset form is the identity; else it is another map, or is refused."""
+    try:
+        comes_back = parse_mapfile(format_mapfile(products)) == products
+    except MapfileError:
+        comes_back = False
+
+    assert is_exact_as_parset(products) == comes_back
 
 
 @settings(deadline=None)
 @given(st.text("ab/=[],'\"#\\ \n\r\t", max_size=40) | st.text(max_size=40))
-def test_any_text_is_pairs_or_a_mapfile_error(text):
-    """No other exception."""
+def test_any_text_is_products_or_a_mapfile_error(text):
+    """No other exception; and all products can be written again."""
     with contextlib.suppress(MapfileError):
-        pairs = parse_mapfile(text)
-        assert [type(file) for _, file in pairs] == [str] * len(pairs)
+        products = parse_mapfile(text)
+        assert parse_mapfile(format_mapfile(products, "literal")) == products
 
 
 @pytest.mark.parametrize(
@@ -128,27 +181,70 @@ def test_time_is_linear(text):
     assert time.process_time() - start < 10
 
 
-@pytest.mark.parametrize(("host", "file"), [("a b", "x"), ("h", "a\nb"), ("h", "a\0b"), ("", "x")])
-def test_what_no_mapfile_can_hold_is_refused(host, file):
-    """Writing fails rather than reading something else back."""
-    with pytest.raises(MapfileError, match="expected a"):
-        format_mapfile([(host, file)])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("host", "file"), [("a b", "x"), ("", "x"), (None, "x"), ([], "x"), ("h", "a\0b"), ("h", None), ("h", "\ud800")]
+)
+def test_what_no_mapfile_can_hold_is_refused(host, file, form):
+    """Writing fails rather than reading something else back; the entry is named by its number."""
+    with pytest.raises(
+        MapfileError, match=r"^entry 2: .*expected .*the name of a file|^entry 2: .*expected a host name"
+    ):
+        format_mapfile([DataProduct("h", "x"), DataProduct(host, file)], form)
 
 
-def test_format_is_one_line_per_host():
+@pytest.mark.parametrize(
+    ("product", "what"),
+    [
+        (DataProduct("h", "x", True), "expected no skipped entry"),
+        (DataProduct("h", "a\nb"), "expected no newline"),
+        (MultiDataProduct("h", ["x"]), "expected one file"),
+    ],
+)
+def test_what_the_parset_form_cannot_hold_is_refused(product, what):
+    """The message says which forms can."""
+    with pytest.raises(MapfileError, match=f"entry 1: {what} for the form parset, got .*; use literal or json"):
+        format_mapfile([product], "parset")
+
+
+def test_kinds_are_not_mixed():
+    """A map is of files or of lists of files."""
+    with pytest.raises(MapfileError, match="entry 2: expected all to be data products of one kind, got MultiData"):
+        format_mapfile([DataProduct("h", "x"), MultiDataProduct("h", ["x"])], "literal")
+
+
+def test_unknown_form_is_refused():
+    """The forms are named."""
+    with pytest.raises(MapfileError, match="expected one of parset, literal, json, got 'yaml'"):
+        format_mapfile([], "yaml")
+
+
+def test_parset_form_is_one_line_per_host():
     """Hosts come in the order they first appear."""
-    assert format_mapfile([("b", "/1"), ("a", "/2"), ("b", "/3")]) == "b=[ /1, /3 ]\na=[ /2 ]\n"
+    products = [DataProduct("b", "/1"), DataProduct("a", "/2"), DataProduct("b", "/3")]
+
+    assert format_mapfile(products) == "b=[ /1, /3 ]\na=[ /2 ]\n"
 
 
-def test_files_on_disk_come_back(tmp_path):
-    """What was stored is loaded, from any path."""
-    path = tmp_path / "it's a\nmapfile"
-    pairs = [("lce001", "/data/it's"), ("lce002", "/data/\udce9")]
+def test_list_forms_are_one_line_per_entry():
+    """As Python and as JSON write them."""
+    products = [DataProduct("b", "/it's"), DataProduct("a", "/2", True)]
 
-    write_mapfile(path, pairs)
-    assert read_mapfile(path) == pairs
-    store_data_map(path, pairs[:1])
-    assert load_data_map(path) == pairs[:1]
+    literal, as_json = (format_mapfile(products, form) for form in ("literal", "json"))
+
+    assert (
+        literal
+        == """[
+{'host': 'b', 'file': "/it's", 'skip': False},
+{'host': 'a', 'file': '/2', 'skip': True},
+]
+"""
+    )
+    assert json.loads(as_json) == [
+        {"host": "b", "file": "/it's", "skip": False},
+        {"host": "a", "file": "/2", "skip": True},
+    ]
+    assert len(as_json.splitlines()) == 4
 
 
 def test_problem_in_a_file_names_the_file(tmp_path):
@@ -162,10 +258,10 @@ def test_problem_in_a_file_names_the_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("sample", "n_hosts", "n_files"),
-    [("localhost", 1, 3), ("two_hosts", 2, 5), ("four_hosts", 4, 8), ("ten_hosts", 10, 36)],
+    [("localhost", 1, 3), ("two_hosts", 2, 5), ("skipped", 2, 4), ("four_hosts", 4, 8), ("ten_hosts", 10, 36)],
 )
 def test_sample_can_be_read(sample, n_hosts, n_files):
     """The samples that docs and tests use are what their comment says."""
-    pairs = read_mapfile(SAMPLES / f"{sample}.mapfile")
+    products = read_mapfile(SAMPLES / f"{sample}.mapfile")
 
-    assert (len({host for host, _ in pairs}), len(set(pairs))) == (n_hosts, n_files)
+    assert (len({one.host for one in products}), len({str(one) for one in products})) == (n_hosts, n_files)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import load_data_map
+from pipeline import DataMap, load_data_map
 
 PROJECT = Path(__file__).resolve().parents[1]
 HELPERS = PROJECT / "tests/recipes/master"
@@ -107,6 +107,20 @@ def test_touch_files_makes_an_out_beside_each_inp(run, place):
     assert sorted(path.name for path in folder.iterdir()) == ["a b.out", "it's.out"]
     mapfile = place / "runs/touch_files/mapfiles/touch_files.mapfile"
     assert load_data_map(mapfile) == [("localhost", f"{folder}/a b.out"), ("localhost", f"{folder}/it's.out")]
+
+
+def test_touch_files_keeps_entries_at_their_places(run, place):
+    """A skipped entry gets no job, a failed one is skipped in what is put out, and none moves."""
+    names = [f"{place.parent}/a.inp", "/no such/b.inp", f"{place}/c.inp"]
+    DataMap(("localhost", name, name == names[0]) for name in names).save(place / "in")
+
+    done = run("touch_files", "in")
+
+    assert done.returncode == 1
+    made = DataMap.load(place / "runs/touch_files/mapfiles/touch_files.mapfile")
+    assert [(Path(one.file).name, one.skip) for one in made] == [("a.out", True), ("b.out", True), ("c.out", False)]
+    assert (place / "c.out").exists()
+    assert not (place.parent / "a.out").exists()
 
 
 def test_touch_files_takes_only_inp(run, place):

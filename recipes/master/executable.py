@@ -1,6 +1,9 @@
 """
 Run a program over every file of a mapfile: args is the mapfile.
 
+The mapfile that is put out has the outputs at the places of their files. Entries that are skipped in the one and
+entries that failed are skipped in the other.
+
 In arguments, output, stdout and cwd, {file} is the file's path, {dir} its folder, {name} its last part, {stem} that
 without its ending, {host} its host; {{ and }} are braces.
 """
@@ -11,6 +14,7 @@ import sys
 from pipeline import (
     BaseRecipe,
     ComputeJob,
+    DataMap,
     DictField,
     FileField,
     FloatField,
@@ -18,8 +22,6 @@ from pipeline import (
     RemoteCommand,
     StringField,
     UsageError,
-    load_data_map,
-    store_data_map,
 )
 from pipeline.formats.placeholders import file_values, parse_template
 from pipeline.run.textfiles import write_text
@@ -56,33 +58,35 @@ class executable(BaseRecipe, RemoteCommand):
         "timeout_s": FloatField(help="Seconds until it is ended", optional=True),
     }
     outputs = {
-        "mapfile": StringField(help="Outputs of the entries that succeeded"),
+        "mapfile": StringField(help="Output of each entry, in the order of the mapfile; failed ones are skipped"),
         "results": FileField(help="One JSON line per entry, in the order of the mapfile"),
     }
 
     def go(self):
         super().go()
-        pairs = self.read_mapfile()
-        jobs = [self.job(host, file) for host, file in pairs]
-        self._schedule_jobs(jobs)
+        products = self.read_mapfile()
+        jobs = [None if product.skip else self.job(product.host, product.file) for product in products]
+        to_run = [job for job in jobs if job]
+        self._schedule_jobs(to_run)
         if self.run.is_dry:
             return 0
-        outputs = [self.filled("output", host, file) for host, file in pairs]
-        entries = [entry(job, pair, output) for job, pair, output in zip(jobs, pairs, outputs, strict=True)]
-        done = [(one["host"], one["output"]) for one in entries if one["status"] == "OK"]
-        self.write(entries, done)
-        if len(done) < len(entries):
-            self.logger.warning("%d of %d failed and are left out", len(entries) - len(done), len(entries))
-        return 0 if done else 1
+        outputs = [self.filled("output", product.host, product.file) for product in products]
+        entries = [entry(*one) for one in zip(products, outputs, jobs, strict=True)]
+        self.write(entries)
+        failed = sum(one["status"] not in ("OK", "SKIPPED") for one in entries)
+        if failed:
+            self.logger.warning("%d of %d failed and are skipped in the mapfile put out", failed, len(to_run))
+        return 0 if failed < len(to_run) else 1
 
     def read_mapfile(self):
         args = self.inputs["args"]
         if len(args) != 1:
             raise UsageError("%s: expected one argument, a mapfile, got %d" % (self.name, len(args)))
-        pairs = load_data_map(args[0])
-        if not pairs:
-            raise UsageError("%s: expected at least one file, got an empty mapfile" % args[0])
-        return pairs
+        products = DataMap.load(args[0])
+        if not products.not_skipped():
+            found = "only skipped ones" if len(products) else "an empty mapfile"
+            raise UsageError("%s: expected at least one file, got %s" % (args[0], found))
+        return products
 
     def filled(self, name, host, file):
         return parse_template(self.inputs[name]).fill(file_values(host, file))
@@ -103,25 +107,25 @@ class executable(BaseRecipe, RemoteCommand):
             outputs=[path for path in (output, stdout) if path and path != file],
         )
 
-    def write(self, entries, done):
+    def write(self, entries):
         results = self.run.path_for("results", self.run.start_time, self.name + ".jsonl")
         write_text(results, "".join(json.dumps(one) + "\n" for one in entries))
         mapfile = self.inputs["output_mapfile"] or str(self.run.path_for("mapfiles", self.name + ".mapfile"))
-        store_data_map(mapfile, done)
+        DataMap((one["host"], one["output"], one["status"] != "OK") for one in entries).save(mapfile)
         self.outputs["results"] = results
         self.outputs["mapfile"] = mapfile
 
 
-def entry(job, pair, output):
-    """What the results file says of one entry of the mapfile."""
-    results = job.results
+def entry(product, output, job):
+    """What the results file says of one entry of the mapfile; `job` is None if it was skipped."""
+    results = job.results if job else {"status": "SKIPPED", "stdout_tail": "", "message": ""}
     return {
-        "host": pair[0],
-        "file": pair[1],
+        "host": product.host,
+        "file": product.file,
         "output": output,
         "status": results["status"],
-        "returncode": results["returncode"],
-        "duration_s": results["job_duration"],
+        "returncode": results.get("returncode"),
+        "duration_s": results.get("job_duration"),
         "stdout": results["stdout_tail"],
         "message": results["message"],
     }

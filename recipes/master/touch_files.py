@@ -1,40 +1,39 @@
-"""Make a `.out` file beside every `.inp` file of a mapfile, on its host: args is the mapfile."""
+"""
+Make a `.out` file beside every `.inp` file of a mapfile, on its host: args is the mapfile.
+
+The mapfile that is put out has the `.out` files at the places of their `.inp` files. Entries that are skipped in the
+one and entries that failed are skipped in the other.
+"""
 
 import sys
 
-from pipeline import (
-    BaseRecipe,
-    ComputeJob,
-    FileField,
-    RemoteCommand,
-    StringField,
-    UsageError,
-    load_data_map,
-    store_data_map,
-)
+from pipeline import BaseRecipe, ComputeJob, DataMap, FileField, RemoteCommand, StringField, UsageError
 
 
 class touch_files(BaseRecipe, RemoteCommand):
     inputs = {
         "output_mapfile": StringField(help="Where to write the mapfile of the .out files", default=""),
     }
-    outputs = {"mapfile": FileField(help="The .out files that were made")}
+    outputs = {"mapfile": FileField(help="The .out files; those that were not made are skipped")}
 
     def go(self):
         super().go()
         if len(self.inputs["args"]) != 1:
             raise UsageError("touch_files: expected one argument, a mapfile, got %d" % len(self.inputs["args"]))
-        pairs = load_data_map(self.inputs["args"][0])
-        wrong = [file for _, file in pairs if not file.endswith(".inp")]
+        made = DataMap.load(self.inputs["args"][0])
+        wrong = [product.file for product in made.not_skipped() if not product.file.endswith(".inp")]
         if wrong:
             raise UsageError("touch_files: expected files that end in .inp, got %r" % file for file in wrong)
-        jobs = [self.job(host, file.removesuffix(".inp") + ".out") for host, file in pairs]
-        self._schedule_jobs(jobs)
+        for product in made:
+            product.file = product.file.removesuffix(".inp") + ".out"
+        jobs = [(product, self.job(product.host, product.file)) for product in made.not_skipped()]
+        self._schedule_jobs([job for _, job in jobs])
         if self.run.is_dry:
             return 0
+        for product, job in jobs:
+            product.skip = job.results["status"] != "OK"
         mapfile = self.inputs["output_mapfile"] or self.run.path_for("mapfiles", self.name + ".mapfile")
-        done = [(job.host, job.outputs[0]) for job in jobs if job.results["status"] == "OK"]
-        store_data_map(mapfile, done)
+        made.save(mapfile)
         self.outputs["mapfile"] = mapfile
         return 1 if self.error.is_set() else 0
 

@@ -39,7 +39,7 @@ TIMEOUT_S = 60
 
 _FENCE = re.compile(r"^```([\w-]+)?([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NAMED = re.compile(r"`([\w./-]+)`\n\n\Z")
-_MAKE = re.compile(r"make ([\w-]+)")
+_MAKE = re.compile(r"^make ([\w-]+)", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)")
 
 

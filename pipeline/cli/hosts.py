@@ -3,8 +3,6 @@
 import argparse
 import json
 import os
-import queue
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,14 +12,12 @@ from pipeline.errors import HostError, UsageError
 from pipeline.model.hosts import expand_hosts
 from pipeline.recipe.config import Config, find_config, read_config
 from pipeline.recipe.mapfiles import read_mapfile
-from pipeline.run.connector import Connected, Connector, NotConnected, Notice
+from pipeline.run.asking import ask_hosts, stat_all
 from pipeline.run.link import Link
 from pipeline.run.reach import Reach
 from pipeline.run.textfiles import one_line
 
 __all__ = ["add_parser"]
-
-_ANSWER_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
     """Return 0 if every host can be used, else 3."""
     hosts = [host for words in options.hosts for host in expand_hosts(words)]
     if options.mapfile:
-        hosts += [host for host, _ in read_mapfile(options.mapfile)]
+        hosts += [product.host for product in read_mapfile(options.mapfile)]
     if not hosts:
         raise UsageError("pipeline hosts check: name hosts, or a mapfile with -m")
     config = read_config(find_config(options.config), job_name="check", start_time="", cwd=os.getcwd())
@@ -81,35 +77,19 @@ def _run(options: argparse.Namespace) -> int:
 def _check_all(hosts: Sequence[str], config: Config) -> list[_Check]:
     """Check many hosts side by side, through the same gates and parameters as a run; one answer each, in order."""
     reach = config.reach()
-    notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
-    connector = Connector(reach, None, notices.put)
-    for host in hosts:
-        connector.connect(host)
     found: dict[str, _Check] = {}
-    deadline_s = time.monotonic() + 2 * reach.parameters.verdict_timeout
-    while len(found) < len(hosts):
-        try:
-            notice = notices.get(timeout=max(0.001, deadline_s - time.monotonic()))
-        except queue.Empty:
-            break
-        if isinstance(notice, Connected):
-            found[notice.link.host] = _check_agent(notice.link, config, reach)
-        elif isinstance(notice, NotConnected):
-            error = notice.error
-            found[error.host] = _Check(error.host, False, error.reason, reach.describe(error.host))
-    return [found.get(host) or _Check(host, False, "no answer in time", reach.describe(host)) for host in hosts]
+    for host, answer in ask_hosts(hosts, reach, lambda link: _check_agent(link, config, reach)):
+        if isinstance(answer, HostError):
+            answer = _Check(host, False, answer.reason, reach.describe(host))
+        found[host] = answer
+    return [found[host] for host in hosts]
 
 
 def _check_agent(link: Link, config: Config, reach: Reach) -> _Check:
     directories = [str(Path(directory)) for directory in config.default.recipe_directories]
     hello = link.hello
     offset_s = float(hello["time"]) - link.hello_at_s
-    try:
-        kinds = [kind for kind, _ in link.stat(directories, _ANSWER_S)]
-    except HostError as error:
-        return _Check(link.host, False, error.reason, reach.describe(link.host))
-    finally:
-        link.send({"k": "stop", "grace_s": 0.0})
+    kinds = [kind for kind, _ in stat_all(link, directories)]
     missing = tuple(directory for directory, kind in zip(directories, kinds, strict=True) if kind != "directory")
     way, python, cores = reach.describe(link.host), str(hello["python"]), int(hello["cores"])
     return _Check(link.host, not missing, "", way, python, cores, round(offset_s, 3), missing)

@@ -5,12 +5,37 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
-__all__ = ["write_stderr_lines", "write_stdout_lines"]
+__all__ = ["write_stderr_lines", "write_stdout_exactly", "write_stdout_lines"]
 
 
 def write_stdout_lines(lines: Iterable[str]) -> str:
     """Write and flush lines; returns why they cannot be written, empty if they are or nobody wants them."""
     return _write(sys.stdout, lines)
+
+
+def write_stdout_exactly(pieces: Iterable[str]) -> str:
+    """
+    Write text that another program reads: UTF-8 whatever the locale, and surrogate escapes as the bytes they stand for.
+
+    Returns:
+        Why it cannot be written, empty if it is or nobody wants it; the remaining pieces are then not asked for.
+    """
+    stream = sys.stdout
+    if stream is None:
+        return ""
+    try:
+        stream.flush()
+        try:
+            for piece in pieces:
+                stream.buffer.write(piece.encode("utf-8", "surrogateescape"))
+        finally:
+            stream.buffer.flush()
+    except UnicodeEncodeError as error:
+        return f"no UTF-8 for {error.object[error.start]!a}"
+    except OSError as error:
+        _silence(stream)
+        return "" if isinstance(error, BrokenPipeError) else error.strerror or str(error)
+    return ""
 
 
 def write_stderr_lines(lines: Iterable[str]) -> None:

@@ -3,13 +3,14 @@
 import contextlib
 import os
 import stat
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline.errors import UsageError
 
-__all__ = ["MAX_TEXT_BYTES", "one_line", "open_private", "read_text", "write_text"]
+__all__ = ["MAX_TEXT_BYTES", "one_line", "open_private", "read_input", "read_text", "write_pieces", "write_text"]
 
 MAX_TEXT_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 20
@@ -60,11 +61,33 @@ def read_text(
         raise error(f"{one_line(path)}: expected a {what}, found nothing there") from None
     except (OSError, ValueError) as problem:
         raise error(f"{one_line(path)}: cannot be read: {_reason(problem)}") from None
-    nul = data.find(b"\0")
-    if nul >= 0:
-        line, column = data.count(b"\n", 0, nul) + 1, nul - data.rfind(b"\n", 0, nul)
-        raise error(f"{one_line(path)}:{line}:{column}: expected text, found a NUL byte")
-    return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    return _text_of(data, one_line(path), error)
+
+
+def read_input(
+    path: _Path,
+    *,
+    error: type[UsageError] = UsageError,
+    max_bytes: int = MAX_TEXT_BYTES,
+    what: str = "input file",
+) -> str:
+    """Read as `read_text` does; `-` is standard input, to its end, whatever it is."""
+    if path != "-":
+        return read_text(path, error=error, max_bytes=max_bytes, what=what)
+    if sys.stdin is None:
+        raise error("<stdin>: expected text, found it closed")
+    data = bytearray()
+    try:
+        while len(data) <= max_bytes and b"\0" not in data[-_CHUNK_BYTES:]:
+            chunk = sys.stdin.buffer.read(_CHUNK_BYTES)
+            if not chunk:
+                break
+            data += chunk
+    except (OSError, ValueError) as problem:
+        raise error(f"<stdin>: cannot be read: {_reason(problem)}") from None
+    if len(data) > max_bytes:
+        _raise_too_large("<stdin>", len(data), max_bytes, error)
+    return _text_of(data, "<stdin>", error)
 
 
 def write_text(path: _Path, text: str, *, error: type[UsageError] = UsageError) -> None:
@@ -76,11 +99,16 @@ def write_text(path: _Path, text: str, *, error: type[UsageError] = UsageError) 
     Raises:
         UsageError: Of class `error`; one line with the path. The old file is then untouched.
     """
+    write_pieces(path, [text], error=error)
+
+
+def write_pieces(path: _Path, pieces: Iterable[str], *, error: type[UsageError] = UsageError) -> None:
+    """Write a file as `write_text` does, piece by piece; what making the pieces raises leaves the old file alone."""
     try:
         target = Path(os.path.realpath(path))
         with contextlib.suppress(FileNotFoundError):
             _check_regular(target.stat().st_mode, path, error)
-        _replace(target, text.encode("utf-8", "surrogateescape"))
+        _replace(target, (piece.encode("utf-8", "surrogateescape") for piece in pieces))
     except (OSError, ValueError) as problem:
         raise error(f"{one_line(path)}: cannot be written: {_reason(problem)}") from None
 
@@ -110,6 +138,14 @@ def _read_bytes(path: _Path, max_bytes: int, error: type[UsageError]) -> bytes:
     return b"".join(chunks)
 
 
+def _text_of(data: bytes | bytearray, source: str, error: type[UsageError]) -> str:
+    nul = data.find(b"\0")
+    if nul >= 0:
+        line, column = data.count(b"\n", 0, nul) + 1, nul - data.rfind(b"\n", 0, nul)
+        raise error(f"{source}:{line}:{column}: expected text, found a NUL byte")
+    return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+
+
 def _raise_too_large(path: _Path, n_bytes: int, max_bytes: int, error: type[UsageError]) -> None:
     raise error(f"{one_line(path)}: expected at most {max_bytes} bytes, found {n_bytes} or more")
 
@@ -120,11 +156,11 @@ def _check_regular(mode: int, path: _Path, error: type[UsageError]) -> None:
         raise error(f"{one_line(path)}: expected a regular file, found a {kind}")
 
 
-def _replace(target: Path, data: bytes) -> None:
+def _replace(target: Path, chunks: Iterable[bytes]) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
     try:
         with open(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines(chunks)
             file.flush()
             os.fsync(descriptor)
         os.replace(name, target)

@@ -1,0 +1,1 @@
+"""Map algebra: functions over the entries of mapfiles. Pure."""

@@ -10,6 +10,8 @@ __all__ = ["Login", "check_host_name", "check_user_name", "expand_hosts", "fold_
 
 # Letters, digits, "._-"; the first is no "-", or ssh would take it for an option. Or an IPv6 address.
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?")
+_FOLDED = re.compile(r"\[(?P<ranges>[^\[\]]*)\]|[,!&^\s]")
+_MAX_FOLDED = 100_000
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,63}\$?")
 
 
@@ -56,8 +58,10 @@ def expand_hosts(folded: str) -> list[str]:
     Expand `lce[001-003],heastro1` to its names, in order.
 
     Raises:
-        HostNameError: If it is no host list or a name in it cannot be a host's.
+        HostNameError: If it is no host list, holds over 100,000 names, or a name in it cannot be a host's.
     """
+    if _count_folded(folded) > _MAX_FOLDED:
+        raise HostNameError(f"host list {folded[:100]!r}: expected at most {_MAX_FOLDED} names")
     from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException  # 60 ms, rarely needed
 
     try:
@@ -72,3 +76,21 @@ def fold_hosts(names: Iterable[str]) -> str:
     from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
 
     return str(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))
+
+
+def _count_folded(folded: str) -> float:
+    """Return how many names a host list can hold at most, without expanding it: `lce[1-10000000000]` is short."""
+    n_names, n_of_part = 0.0, 1.0
+    for token in _FOLDED.finditer(folded):
+        if token["ranges"] is None:  # the names that follow are others
+            n_names, n_of_part = n_names + n_of_part, 1.0
+        else:
+            n_of_part *= sum(_count_range(one) for one in token["ranges"].split(","))
+    return n_names + n_of_part
+
+
+def _count_range(text: str) -> float:
+    first, _, last = (number.strip() for number in text.partition("/")[0].partition("-"))
+    if not (first.isdecimal() and last.isdecimal()):
+        return 1.0
+    return max(1.0, float(last) - float(first) + 1.0)

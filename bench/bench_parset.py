@@ -8,6 +8,7 @@ in the same shape, since not every package reads the real one.
 Each figure is the median of fresh processes; the peers are installed into a temporary environment from PyPI.
 """
 
+import argparse
 import statistics
 import subprocess
 import sys
@@ -60,10 +61,12 @@ PEERS = (("lofar-parameterset", PURE_PYTHON), ("dp3", CPP))
 
 def main() -> None:
     """Print a table and the growth."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
+    parser.add_argument("parset", nargs="?", type=Path, default=REAL, help="a real parset")
+    real = parser.parse_args().parset
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "made_up.parset"
         made.write_text(made_up(5702, 20))
-        real = Path(sys.argv[1]) if len(sys.argv) > 1 else REAL
         peers = [(package, installed(Path(folder) / package, package), program) for package, program in PEERS]
         for path in (real, made) if real.exists() else (made,):
             print(f"{path.name}: {path.stat().st_size} bytes; seconds, median of {N_RUNS} processes")
@@ -120,7 +123,7 @@ def measure(python: str, program: str, path: Path, n_runs: int = N_RUNS) -> list
 def report(name: str, figures: list[str] | None) -> None:
     """Print a row."""
     if not figures:
-        print(f"{name:24}cannot be installed or does not read the file")
+        print(f"{name:24}{'does not read the file' if figures is not None else 'cannot be installed'}")
         return
     times = "".join(f"{float(figure):8.3f}" for figure in figures[:3])
     print(f"{name:24}{times}  {figures[3]}, {figures[4].strip()}")

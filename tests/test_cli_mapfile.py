@@ -107,6 +107,16 @@ def test_links_are_taken_and_not_followed(mapfile, night):
     assert [Path(one.file).name for one in done.entries] == ["L1.MS", "cal.h5", "link"]
 
 
+def test_what_is_no_file_is_left_out_of_a_directory(mapfile, night):
+    """A FIFO, and a link to nothing."""
+    os.mkfifo(night / "a" / "fifo")
+    (night / "a" / "lost").symlink_to("nowhere")
+
+    done = mapfile("make", night / "a", "--hosts", "h")
+
+    assert [Path(one.file).name for one in done.entries] == ["L1.MS", "cal.h5"]
+
+
 def test_all_files_that_are_not_there_are_told(mapfile, night):
     """A line each, and no map; --no-check takes them as they are."""
     words = ["make", "nope", "*.h6", night / "notes", "empty", "--hosts", "h"]
@@ -134,6 +144,17 @@ def test_a_list_may_be_a_file(mapfile, tmp_path):
     done = mapfile("make", "--from-file", "list", "--hosts", "h")
 
     assert [one.file for one in done.entries] == ["/x", f"{tmp_path}/  ./y z ", f"{tmp_path}/last"]
+
+
+def test_a_list_may_come_from_another_system(mapfile):
+    """A byte order mark and carriage returns at the ends of lines belong to no name; with -0 they do."""
+    text = "\ufeff/a\r\n\r\n/b \rc\r\n/d"
+
+    lines = mapfile("make", "--from-file", "-", "--hosts", "h", stdin=text)
+    exact = mapfile("make", "-0", "--from-file", "-", "--hosts", "h", stdin="/a\r\n\0")
+
+    assert [one.file for one in lines.entries] == ["/a", "/b \rc", "/d"]
+    assert [one.file for one in exact.entries] == ["/a\r\n"]
 
 
 def test_a_list_is_checked_when_asked(mapfile, night):
@@ -330,6 +351,18 @@ def test_diff_tells_and_has_a_status(mapfile):
     assert json.loads(as_json.out)["added"] == [{"host": "x", "file": "/\n", "skip": False}]
 
 
+def test_diff_tells_which_files_of_an_entry_are_skipped(mapfile):
+    """The mark of the entry may be the same in both."""
+    Path("a").write_text(format_mapfile([MultiDataProduct("h", ["/1", "/2"])], "literal"))
+    second = format_mapfile([MultiDataProduct("h", ["/1", "/2"], False, [False, True])], "literal")
+
+    done = mapfile("diff", "a", "-", stdin=second)
+    as_json = mapfile("diff", "a", "-", "--json", stdin=second)
+
+    assert done.out == "~ h /1, /2: not skipped in the second; its skipped files: /2\n"
+    assert json.loads(as_json.out)["skip_changed"][0]["file_skip"] == [False, True]
+
+
 # -- the subcommands that change
 
 
@@ -375,6 +408,11 @@ def test_what_a_form_cannot_hold_is_told(mapfile):
         (["select", "-", "--files", "/data/L2.MS", "--not"], ["/data/L1.MS", "/data/L3.MS"]),
         (["select", "-", "--skipped-in", "done"], ["/data/L2.MS", "/data/L3.MS"]),
         (["select", "-", "--skipped-in", "done", "--hosts", "lce002"], ["/data/L3.MS"]),
+        (["select", "-", "--skipped-in", "done", "--not"], ["/data/L1.MS"]),
+        (["select", "-", "--skipped-in", "done", "--hosts", "lce001", "--not"], ["/data/L1.MS", "/data/L3.MS"]),
+        (["select", "-", "--skipped-in", "copies"], ["/data/L2.MS"]),
+        (["split", "-", "9", "--part", "3"], ["/data/L3.MS"]),
+        (["split", "-", "1000000000000000000", "--part", "7"], []),
         (["prune", "-"], ["/data/L1.MS", "/data/L2.MS", "/data/L3.MS"]),
         (["rename", "-", "--folder", "/o ut", "--suffix", ".h5"], ["/o ut/L1.h5", "/o ut/L2.h5", "/o ut/L3.h5"]),
         (["rename", "-", "--add-suffix=-x"], ["/data/L1.MS-x", "/data/L2.MS-x", "/data/L3.MS-x"]),
@@ -389,6 +427,7 @@ def test_maps_become_maps(mapfile, words, files):
     Path("other").write_text("lce009=[ /x ]\n")
     hosts = ["lce001", "lce001", "lce002"]
     Path("done").write_text(format_mapfile([DataProduct(host, f"/{i}", i > 0) for i, host in enumerate(hosts)], "json"))
+    Path("copies").write_text("[('x', '/1'), ('y', '/2', True), ('x', '/3')]")
     Path("same").write_text("lce001=[ /out/1, /out/2 ]\nlce002=[ /out/3 ]")
 
     done = mapfile(*words, stdin=NIGHT)
@@ -402,6 +441,34 @@ def test_split_writes_a_file_for_each_part(mapfile):
 
     assert [one.file for one in parse_mapfile(Path("part 2.map").read_text())] == ["/data/L3.MS"]
     assert sorted(os.listdir()) == ["part 1.map", "part 2.map"]
+
+
+def test_split_writes_nothing_if_one_part_cannot_be(mapfile):
+    """The line names the part."""
+    text = "[('a', '/1'), ('a', '/2', True)]"
+
+    done = mapfile("split", "-", "2", "-o", "p{}.map", "--form", "parset", stdin=text)
+
+    assert (done.status, os.listdir()) == (2, [])
+    assert done.err.startswith("p2.map: entry 1: expected no skipped entry")
+
+
+def test_a_folder_is_one_of_here(mapfile, tmp_path):
+    """Names in a map are absolute, those that `rename` makes too."""
+    done = mapfile("rename", "-", "--folder", "out", stdin="a=[ /data/x ]")
+
+    assert [one.file for one in done.entries] == [f"{tmp_path}/out/x"]
+
+
+def test_a_map_written_is_for_those_whom_the_umask_allows(mapfile):
+    """As a file made with `>` is."""
+    before = os.umask(0o022)
+    try:
+        mapfile("convert", "-", "-o", "map", stdin=NIGHT)
+    finally:
+        os.umask(before)
+
+    assert os.stat("map").st_mode & 0o777 == 0o644
 
 
 def test_groups_can_be_expanded_again(mapfile):
@@ -427,10 +494,22 @@ def test_skipped_entries_can_be_taken_back(mapfile):
     ("words", "message"),
     [
         (["merge", "-", "-"], "-: expected standard input once, got it twice"),
-        (["merge", "several", "-"], "expected maps of one kind"),
+        (
+            ["merge", "several", "-"],
+            "maps of one kind, got one file in an entry of <stdin> and several in those of several",
+        ),
+        (["convert", "several", "--form", "parset"], "<stdout>: entry 1: expected one file"),
+        (["convert", "several", "--form", "parset", "-o", "p"], "p: entry 1: expected one file"),
+        (["select", "-", "--hosts", ""], "--hosts: expected the name of a host, got none"),
+        (["make", "", "--no-check", "--hosts", "a"], "expected a name, got an empty one"),
+        (["rename", "-", "--folder", ""], "<stdin>: expected a name, got an empty one"),
+        (
+            ["split", "-", "1000000000000", "-o", "{}"],
+            "expected at most as many parts as entries, 3, got 1000000000000",
+        ),
         (["group", "several"], "several: expected one file in an entry, got several"),
-        (["zip", "-", "other"], "<stdin> and other: expected two maps with as many entries, got 3 and 1"),
-        (["select", "-", "--skipped-in", "other"], "<stdin> and other: expected two maps with as many entries"),
+        (["zip", "-", "other"], "<stdin> and other: expected maps of equal length, got 3, 1 entries"),
+        (["select", "-", "--skipped-in", "other"], "<stdin> and other: expected maps of equal length"),
         (["split", "-", "0"], "number of parts: expected at least 1, got 0"),
         (["split", "-", "2"], "name the parts with -o"),
         (["split", "-", "2", "--part", "3"], "--part: expected a number from 1 to 2, got 3"),
@@ -479,16 +558,22 @@ def test_commands_pipe(tmp_path):
     assert parse_mapfile(f"[{second}]") == [DataProduct("h2", "/data/\udcff 1")]
 
 
-@pytest.mark.parametrize(("out", "status", "err"), [("/dev/full", 1, b"stdout: cannot be written"), (None, 0, b"")])
-def test_output_that_nobody_takes_is_no_traceback(tmp_path, out, status, err):
-    """A full disk is one line, a closed standard output none."""
+@pytest.mark.parametrize(
+    ("command", "out", "status", "err"),
+    [
+        ("convert", ">/dev/full", 1, b"stdout: cannot be written: No space left on device\n"),
+        ("convert", ">&-", 1, b"stdout: cannot be written: it is closed\n"),
+        ("show", ">&-", 0, b""),
+    ],
+)
+def test_output_that_nobody_takes_is_no_traceback(tmp_path, command, out, status, err):
+    """A map that is lost is one line; of a table that nobody wants to see nothing is said."""
     (tmp_path / "map").write_text(NIGHT)
-    script = '"$@" convert map ' + (f">{out}" if out else ">&-")
+    script = f'"$@" {command} map {out}'
 
     done = subprocess.run(["bash", "-c", script, "bash", *PROGRAM], capture_output=True, cwd=tmp_path, timeout=60)
 
-    assert (done.returncode, done.stderr.count(b"\n")) == (status, status)
-    assert done.stderr.startswith(err)
+    assert (done.returncode, done.stderr) == (status, err)
 
 
 @pytest.mark.parametrize(
@@ -587,8 +672,8 @@ def test_check_tells_of_hosts_that_cannot_be_asked(mapfile, ssh_config, tmp_path
 
 
 def test_check_asks_about_any_number_of_files(mapfile, ssh_config, tmp_path):
-    """More than fit into one question, one of them long; the answer is for each."""
-    names = [f"{tmp_path}/{i}" for i in range(12_000)] + ["/" + "x" * 200_000]
+    """More than fit into one question, two of them long; the answer is for each."""
+    names = [f"{tmp_path}/{i}" for i in range(12_000)] + ["/" + c * 60_000 for c in "xy"]
     (tmp_path / "7000").write_text("x")
 
     done = mapfile("check", "-", "--exists", "--json", stdin=format_mapfile([DataProduct("node1", n) for n in names]))

@@ -100,14 +100,16 @@ def test_nodes_of_a_kind_have_the_same_disks():
 def test_a_node_can_have_disks_of_its_own():
     """A key that ends with its name counts instead of that of its kind."""
     cluster = cluster_of(
-        "ClusterName=c\nCompute.Nodes=[a,b,c.d]\nCompute.LocalDisks=/data\nCompute.RemoteDisks=/r\nCompute.RemoteFileSys=f\n"
+        "ClusterName=c\nCompute.Nodes=[a,b,c.d,e]\nCompute.LocalDisks=/data\nCompute.RemoteDisks=/r\nCompute.RemoteFileSys=f\n"
         "Compute.LocalDisks.b=[]\nCompute.RemoteDisks.c.d=[/r1..2]\nCompute.RemoteFileSys.c.d=[f1..2]\n"
+        "Compute.RemoteFileSys.e=g\n"
     )
 
     assert cluster.nodes == (
         ClusterNode("a", "compute", ("/data",), ("/r",), ("f",)),
         ClusterNode("b", "compute", (), ("/r",), ("f",)),
         ClusterNode("c.d", "compute", ("/data",), ("/r1", "/r2"), ("f1", "f2")),
+        ClusterNode("e", "compute", ("/data",), ("/r",), ("g",)),
     )
 
 
@@ -130,6 +132,13 @@ def test_nodes_without_a_kind_serve_as_each():
     )
 
 
+def test_a_node_can_be_of_several_kinds():
+    """Once as each."""
+    cluster = cluster_of("ClusterName=c\nCompute.Nodes=[a,b]\nStorage.Nodes=[b]\n")
+
+    assert (cluster.compute, cluster.storage) == (["a", "b"], ["b"])
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -139,11 +148,17 @@ def test_nodes_without_a_kind_serve_as_each():
          "Compute.Nodes: host '-oProxyCommand=x': expected a host name (letters, digits, '.', '_', '-', "),
         ("Compute.Nodes=[a,,b]", "Compute.Nodes: host '': expected a host name"),
         ("Compute.Nodes=[a,b,a]", "Compute.Nodes: expected each node once, got 'a' again"),
+        ("Compute.Nodes=[a]\nNodes=[b,a]", "c:3:1: Nodes: expected each node once, got 'a' again"),
+        ("Node0.NodeName=a\nNode1.NodeName=a", "c:3:1: Node1.NodeName: expected each node once, got 'a' again"),
+        ("Compute.Nodes=[-oProxyCommand=x]", "c:2:30: expected one '=' outside quotes, got another"),
         ("Compute.Nodes=[lce[1-3]", ""),
         ("Compute.Nodes=['lce[1-']", "Compute.Nodes: host list 'lce[1-': missing bracket"),
         ("Compute.Nodes=lce[1-1000000000000]", "host list 'lce[1-1000000000000]': expected at most 100000 names"),
         ("Compute.Nodes=[a1..1000000000000]", ""),
         ("Compute.LocalDisks=/d", "Compute.LocalDisks: expected Compute.Nodes beside it, got none"),
+        ("LocalDisks.a=/d", "LocalDisks.a: expected Nodes beside it, got none"),
+        (f"Head.LocalDisks.{'a' * 300}=/d", f"Head.LocalDisks.{'a' * 44}'... (316 characters): expected Head.Nodes"),
+        (f"Head.Nodes=a\nHead.LocalDisks={'d' * 100}", f"absolute paths, got '{'d' * 60}'... (100 characters)"),
         ("Head.Nodes=a\nHead.LocalDisks=[data]", "Head.LocalDisks: expected absolute paths, got 'data'"),
         ("Head.Nodes=a\nHead.RemoteDisks.a=[/x]\nHead.RemoteFileSys.a=[y,z]",
          "Head.RemoteFileSys.a: expected none or one for each of RemoteDisks, 1, got 2"),
@@ -193,7 +208,7 @@ def test_an_unknown_key_is_a_warning():
     assert parsed.cluster == ClusterDesc("c", (ClusterNode("a", "compute"),))
     assert parsed.warnings == (
         "c:3:1: Compute.LocalDisk: expected a key of a cluster description; did you mean 'Compute.LocalDisks'?",
-        "c:4:1: Compute.LocalDisks.b: expected a key of a cluster description; did you mean 'Compute.LocalDisks'?",
+        "c:4:1: Compute.LocalDisks.b: expected the name of one of Compute.Nodes, got 'b'",
     )
 
 

@@ -553,8 +553,9 @@ def test_hostile_task_file_is_refused_quickly(write, text):
 
 
 def test_input_defaults_are_texts_with_their_lines(write):
-    """Comments go, quotes around a value go, lists keep theirs."""
-    path = write("# note\na = 1 # one\nb = 'x # y'\nc = ['p,q', r]\nd=\n'e' = \"it's\"\n", "recipe.parset")
+    """Comments go, quotes go, lists keep theirs."""
+    text = "# note\na = 1 # one\nb = 'x # y'\nc = ['p,q', r]\nd=\n'e' = \"it's\"\nf = 'it'\"'\"'s' s\n"
+    path = write(text, "recipe.parset")
 
     settings = read_input_defaults(path)
 
@@ -564,6 +565,7 @@ def test_input_defaults_are_texts_with_their_lines(write):
         "c": "['p,q', r]",
         "d": "",
         "e": "it's",
+        "f": "it's s",
     }
     assert settings["c"] == Setting("['p,q', r]", settings["a"].source[:-1] + "4")
 
@@ -571,11 +573,21 @@ def test_input_defaults_are_texts_with_their_lines(write):
 def test_mistakes_in_input_defaults_are_reported(write):
     """Each line that is none is named."""
     with pytest.raises(ParsetError) as caught:
-        read_input_defaults(write("a\nb = 1\n= 2\n", "recipe.parset"))
+        read_input_defaults(write("b = 1\n= 2\nc = 'd\n", "recipe.parset"))
 
     assert [problem.split(".parset:")[1] for problem in caught.value.problems] == [
-        "1:1: expected key = value, got 'a' before the first key",
-        "3:1: expected a key before '='",
+        "2:1: expected a key before '='",
+        "3:5: expected a closing ' on this line, got none",
+    ]
+
+
+def test_odd_input_defaults_load_with_a_warning(write, caplog):
+    """A parset of the original's has the meaning it had."""
+    settings = read_input_defaults(write("a = b = 1\n", "recipe.parset"))
+
+    assert {name: setting.value for name, setting in settings.items()} == {"a": "", " b": "1"}
+    assert [record.getMessage().split(".parset:")[1] for record in caplog.records] == [
+        "1:7: expected one '=' outside quotes, got another; put the value in quotes"
     ]
 
 

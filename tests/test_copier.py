@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import shutil
 import stat
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from harness import eventually, is_running, read_pids
 
-from pipeline import DataMap
+from pipeline import DataMap, DataProduct
 
 PROJECT = Path(__file__).resolve().parents[1]
 NAMES = ['it\'s "x".dat', "$(touch x);b", "-oProxyCommand=x", "\u00e9\udce9.dat", "a*b", "n\nl"]
@@ -222,6 +223,77 @@ def test_a_directory_is_not_replaced_by_a_file(copier):
     assert (copier.target / "a").is_dir()
 
 
+def test_what_cannot_be_compared_is_replaced(copier):
+    """With --overwrite a directory gives way whatever is in it, here a FIFO; a FIFO itself does not."""
+    copier.add("b")
+    for folder in (copier.source, copier.target):
+        (folder / "L1.MS").mkdir()
+    (copier.source / "L1.MS" / "new").touch()
+    os.mkfifo(copier.target / "L1.MS" / "fifo")
+    os.mkfifo(copier.target / "b")
+
+    status, _, err = copier.run(["L1.MS", "b"], "--overwrite", "true")
+
+    assert status == 1
+    assert os.listdir(copier.target / "L1.MS") == ["new"]
+    assert "b: expected a file to overwrite, found a special file" in err
+    assert sorted(os.listdir(copier.target)) == ["L1.MS", "b"]
+
+
+@pytest.mark.parametrize("target", ["link/copy", "up/from it's"])
+def test_links_lead_no_copy_into_its_source(copier, target):
+    """Nor over a folder that the source is in: the node script follows them."""
+    (copier.source / "L1.MS").mkdir()
+    (copier.directory / "link").symlink_to(copier.source / "L1.MS")
+    (copier.directory / "up").symlink_to(copier.directory)
+
+    status, _, err = copier.run(["L1.MS"], "--overwrite", "true", targets=[("node2", copier.directory / target)])
+
+    assert status == 1
+    assert "expected a place not inside or around its source" in err
+    assert os.listdir(copier.source / "L1.MS") == []
+
+
+@pytest.mark.parametrize("target", ["", ".", "x/a"])
+def test_the_node_script_takes_no_relative_target(tmp_path, monkeypatch, capsys, target):
+    """Whatever the master says: it would be below the home directory, or that itself."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "precious").touch()
+    node = runpy.run_path(str(PROJECT / "recipes/nodes/copier.py"))
+    source = {"path": "/x", "tree": {"kind": "directory", "bytes": 0, "files": 0, "sha256": ""}}
+
+    assert node["copier"]().run("copy", "", source, target, "auto", "", True) == 1
+
+    assert "expected an absolute path" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["precious"]
+
+
+def test_what_was_replaced_stays_if_another_takes_its_place(tmp_path, monkeypatch):
+    """A program that makes the target anew in the moment of the renaming: nothing is lost, and all is told."""
+    node = runpy.run_path(str(PROJECT / "recipes/nodes/copier.py"))
+    target, copied = tmp_path / "T", tmp_path / ".pipeline-1-x.partial" / "S"
+    for folder in (target, copied):
+        folder.mkdir(parents=True)
+        (folder / "data").write_text(folder.name)
+    rename = os.rename
+
+    def rename_and_make(one, other):
+        rename(one, other)
+        if one == str(target):
+            target.mkdir()
+            (target / "log").touch()
+
+    monkeypatch.setattr(os, "rename", rename_and_make)
+    monkeypatch.setattr("signal.signal", lambda *arguments: None)
+
+    kept = f"{tmp_path}/.pipeline-1-x.old"
+    with pytest.raises(node["NotCopied"], match=f"T: was made anew meanwhile .* is now {re.escape(kept)}$"):
+        node["put_in_place"](str(copied), str(target))
+
+    assert Path(kept, "data").read_text() == "T"
+    assert os.listdir(target) == ["log"]
+
+
 @pytest.mark.parametrize(
     ("damage", "found"),
     [
@@ -428,8 +500,18 @@ def test_an_interrupted_copy_leaves_nothing(copier):
          "targets: node2:'/x/a': expected each place once, got it 2 times"),
         ([("node2", "/x/a"), ("node2", "/x/c")], ["--allow-rename", "no"],
          "targets: node2:'/x/c': expected the name 'b' of its source; see --allow-rename"),
-        ([("node2", "/x/a"), ("node2", "/")], [],
-         "targets: node2:'/': expected the whole path of the copy, not inside or around '{source}/b'"),
+        ([("node2", "/x/a"), ("node2", "//x/a")], [],
+         "targets: node2:'/x/a': expected each place once, got it 2 times"),
+        ([("node2", "/x"), ("node2", "/x/b/c")], [],
+         "targets: node2:'/x/b/c': expected separate places, got '/x', too"),
+        ([("node2", "/x/a"), ("node2", "/")], [], "targets: node2:'/': expected an absolute path below /"),
+        ([("node2", "/x/a"), ("node2", "x/b")], [], "targets: node2:'x/b': expected an absolute path below /"),
+        ([("node2", "/x/a"), ("node1", "{source}/a/x")], [],
+         "targets: node1:'{source}/a/x': expected a place apart from all sources, got '{source}/a' as one"),
+        ([("node2", "{source}//b"), ("node2", "/x/b")], [],
+         "targets: node2:'{source}//b': expected a place apart from all sources, got '{source}/b' as one"),
+        ([("node2", "/x/a"), ("node2", "{top}")], [],
+         "targets: node2:'{top}': expected the whole path of the copy, not inside or around '{source}/b'"),
         ([("node2", "/x/a"), ("node2", "{source}/b/c")], [],
          "targets: node2:'{source}/b/c': expected the whole path of the copy, not inside or around '{source}/b'"),
         ([("node2", "/x/a"), ("node2", "/x/b")], ["--transport", "pigeon"],
@@ -441,12 +523,56 @@ def test_an_interrupted_copy_leaves_nothing(copier):
 def test_a_mistake_is_one_line(copier, targets, words, line):
     """Nothing runs; the status is 2."""
     copier.source = copier.directory
-    targets = [(host, file.replace("{source}", str(copier.source))) for host, file in targets]
+    names = {"{source}": str(copier.source), "{top}": str(copier.source.parent)}
+    for word, path in names.items():
+        targets = [(host, file.replace(word, path)) for host, file in targets]
+        line = line.replace(word, path)
 
     status, _, err = copier.run(["a", "b"], *words, targets=targets)
 
     assert status == 2
-    assert err.splitlines()[0] == line.replace("{source}", str(copier.source))
+    assert err.splitlines()[0] == line
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets", "is_refused"),
+    [
+        ([("h1", "/s"), ("h1", "/s")], [("h2", "/s"), ("h3", "/s")], False),  # to the same path on many hosts
+        ([("h1", "/s"), ("h2", "/s")], [("h2", "/s"), ("h3", "/s")], True),
+        ([("h1", "/s"), ("h2", "/s/x/y")], [("h2", "/s"), ("h3", "/z")], True),
+        ([("h1", "/s"), ("h3", "/s")], [("h2", "/s"), ("h4", "/s")], False),
+        ([("h1", "/s"), ("h1", "/s/x")], [("h1", "/s"), ("h1", "/z")], False),  # onto itself: nothing is copied
+        ([("h1", "/s"), ("h1", "/z")], [("h1", "/s b"), ("h1", "/s-/x")], False),
+        ([("h1", "/a"), ("h1", "/a/b")], [("h2", "/t"), ("h2", "/a/c")], True),
+    ],
+)  # fmt: skip
+def test_no_copy_goes_over_what_another_reads(sources, targets, is_refused):
+    """Where a target is, or is in or around, the source of another entry; one path on several hosts is none."""
+    overlaps = runpy.run_path(str(PROJECT / "recipes/master/copier.py"))["Overlaps"]
+    pairs = [(DataProduct(*one), DataProduct(*other)) for one, other in zip(sources, targets, strict=True)]
+
+    problems = [overlaps(pairs).problem(*pair) for pair in pairs]
+
+    assert any(problems) == is_refused, problems
+
+
+def test_nothing_to_copy_is_an_error(copier):
+    """Maps of skipped entries were surely not meant."""
+    (copier.directory / "skipping").write_text("[{'host': 'node1', 'file': '/a', 'skip': True}]")
+
+    status, _, err = copier.run("a", "--mapfile-source", "skipping")
+
+    assert (status, err) == (2, "skipping: expected at least one entry, got only skipped ones\n")
+
+
+def test_a_map_that_cannot_be_written_is_told_before(copier):
+    """Not after hours of copying."""
+    copier.add("a")
+
+    status, _, err = copier.run("a", "--mapfile", "no such/copies")
+
+    assert (status, err) == (2, "no such/copies: cannot be written: No such file or directory\n")
+    assert os.listdir(copier.target) == []
 
 
 def test_a_host_that_looks_like_an_option_is_refused(copier):

@@ -109,6 +109,8 @@ def test_what_a_map_can_be_made_of(data):
         (("h", b"f"), "expected text for the file, got b'f'"),
         ((1, "f"), "expected text for the host, got 1"),
         (("h", "f", "False"), "expected True or False for skip, got 'False'"),
+        (DataProduct(1, "f"), "expected text for the host, got 1"),
+        (DataProduct("h", "f", 3), "expected True or False for skip, got 3"),
         (MultiDataProduct("h", ["f"]), "expected DataProduct, a tuple or a dictionary of its values, got MultiData"),
     ],
 )
@@ -132,6 +134,40 @@ def test_maps_share_no_list():
     third.append(DataProduct("h", "y"))
 
     assert (len(first), len(second), len(third), len(products)) == (1, 0, 2, 1)
+
+
+def test_maps_share_no_product():
+    """What is skipped in one is not in another, nor in what it was made of."""
+    product, several = DataProduct("h", "f"), MultiDataProduct("h", ["f"])
+    first, multi = DataMap([product]), MultiDataMap([several])
+    second = DataMap(first)
+
+    second[0].skip = True
+    multi[0].file.append("g")
+
+    assert (product.skip, first[0].skip, second[0].skip) == (False, False, True)
+    assert several.file == ["f"]
+
+
+def test_a_slice_has_the_products_of_its_map():
+    """As a slice of a list: marking its products marks those of the map."""
+    three = DataMap(THREE)
+
+    three[:1][0].skip = True
+
+    assert three[0].skip is True
+
+
+def test_nothing_is_no_map():
+    """A recipe that got no list is told so."""
+    with pytest.raises(MapfileError, match="expected a list of data products, got None"):
+        DataMap(None)
+
+
+def test_marks_of_files_are_true_or_false():
+    """Text is always true."""
+    with pytest.raises(MapfileError, match="entry 1: expected True or False in file_skip, got 'no'"):
+        MultiDataMap([("h", ["f"], False, ["no"])])
 
 
 def test_index_and_slice():
@@ -306,8 +342,8 @@ def test_failed_save_leaves_the_old_file(tmp_path):
 
 def test_map_too_large_to_be_read_again_is_not_written(tmp_path):
     """What was saved can be loaded."""
-    with pytest.raises(MapfileError, match="m: expected a mapfile of at most 67108864 bytes, got 67108871"):
-        store_data_map(tmp_path / "m", [("a", "x" * (64 << 20))])
+    with pytest.raises(MapfileError, match="m: expected a mapfile of at most 67108864 bytes, got 67142243"):
+        store_data_map(tmp_path / "m", [("a", "x" * 60_000)] * 1_119)
     assert not (tmp_path / "m").exists()
 
 

@@ -223,6 +223,41 @@ def test_mistake_is_one_line(executable, words, line):
     assert (done.returncode, done.stderr) == (2, line + "\n")
 
 
+@pytest.mark.parametrize("name", ["output", "stdout"])
+def test_results_have_places_of_their_own(executable, name):
+    """Two entries of one host with one output would lose a result; on two hosts they are two files."""
+    files = executable.files("a.x", "b", "a.y")
+
+    done = executable.run(files, "--executable", "cat", f"--{name}", "{dir}/{stem}.out")
+
+    what = f"got {str(executable.data / 'a.out')!a} for {files[0]!a} and {files[2]!a}"
+    assert (done.returncode, done.stderr) == (2, f"in: lce0: expected results apart, {what}\n")
+    assert sorted(os.listdir(executable.data)) == ["a.x", "a.y", "b"]
+
+
+def test_the_directory_tells_results_apart(executable):
+    """Relative ones are below cwd."""
+    for name in ("d", "e", "f"):
+        (executable.data / name).mkdir()
+        (executable.data / name / "in").write_text(name)
+    files = [str(executable.data / name / "in") for name in ("d", "e", "f")]
+
+    done = executable.run(files, "--executable", "cat", "--cwd", "{dir}", "--stdout", "out")
+
+    assert done.returncode == 0, done.stderr
+    assert [(executable.data / name / "out").read_text() for name in ("d", "e", "f")] == ["d", "e", "f"]
+
+
+def test_map_that_cannot_be_written_is_told_before(executable):
+    """Nothing has run then."""
+    words = ["--executable", "touch", "--arguments", "[{file}.out]", "--output-mapfile", "."]
+
+    done = executable.run(executable.files("a"), *words)
+
+    assert (done.returncode, done.stderr) == (2, ".: expected a regular file, found a directory\n")
+    assert os.listdir(executable.data) == ["a"]
+
+
 def test_empty_mapfile_is_an_error(executable):
     """A recipe with nothing to do was given the wrong file."""
     done = executable.run([], "--executable", "cat")

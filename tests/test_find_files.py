@@ -113,6 +113,16 @@ def test_kinds(find_files, kind, names):
     assert find_files.found() == names
 
 
+def test_folder_named_like_a_pattern_is_searched(find_files):
+    """What is there is meant, before what it would match."""
+    find_files.make("d[12]/x", "d1/y")
+
+    done = find_files.run(find_files.data / "d[12]")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert find_files.found() == ["d[12]/x"]
+
+
 def test_recursive_search_ends(find_files):
     """It goes down as far as there are folders, but not into links: one that leads up makes no circle."""
     find_files.make("a/b/c/x.dat", "x.dat", "a/other")
@@ -289,3 +299,12 @@ def test_a_mistake_is_one_line(find_files, words, line):
     done = find_files.run(*words, hosts=None)
 
     assert (done.returncode, done.stderr) == (2, line + "\n")
+
+
+def test_map_that_cannot_be_written_is_told_before(find_files):
+    """No host is asked for it."""
+    (find_files.directory / "found").mkdir()
+
+    done = find_files.run(find_files.data)
+
+    assert (done.returncode, done.stderr) == (2, "found: expected a regular file, found a directory\n")

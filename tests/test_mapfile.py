@@ -258,7 +258,7 @@ def test_problem_in_a_file_names_the_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("sample", "n_hosts", "n_files"),
-    [("localhost", 1, 3), ("two_hosts", 2, 5), ("skipped", 2, 4), ("four_hosts", 4, 8), ("ten_hosts", 10, 36)],
+    [("localhost", 1, 3), ("two_hosts", 2, 5), ("four_hosts", 4, 8), ("ten_hosts", 10, 36)],
 )
 def test_sample_can_be_read(sample, n_hosts, n_files):
     """The samples that docs and tests use are what their comment says."""

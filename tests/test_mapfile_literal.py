@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import MapfileError
-from pipeline.formats.mapfile import parse_mapfile
+from pipeline.formats import mapfile_reader
+from pipeline.formats.mapfile import FORMS, format_mapfile, parse_mapfile
 from pipeline.formats.mapfile_literal import LiteralReader
 from pipeline.formats.mapfile_parset import ParsetReader
 from pipeline.model.products import DataProduct, MultiDataProduct
@@ -222,9 +223,10 @@ def test_problems_are_limited(entry):
         (LiteralReader, "[['a', ['1', '2']], ['b', ['3', '4']], x]"),
     ],
 )
-def test_number_of_files_is_limited(reader, text):
+def test_number_of_files_is_limited(monkeypatch, reader, text):
     """More files than anybody has are refused as soon as they are met, not when memory is full."""
-    one = reader(text, "f", max_files=3)
+    monkeypatch.setattr(mapfile_reader, "MAX_ENTRIES", 3)
+    one = reader(text, "f")
     one.read()
 
     (problem,) = one.problems
@@ -236,6 +238,44 @@ def test_five_million_names_are_too_many():
     (problem,) = problems(f"a=[ {'x,' * 5_000_000}x ]")
 
     assert problem == "1:4: expected at most 5000000 files, got more"
+
+
+LONG = "x" * 65_537
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (f"a=[ /y, {LONG} ]", "1:9"),
+        (f"a=[ '/y', '{LONG}' ]", "1:11"),
+        (f"a=/{LONG[1:]}", "1:3"),
+        (f"[('a', '{LONG}'), ('b', 'x')]", "1:8"),
+        (f"[('a', '{LONG}')]", "1:8"),
+        (f"[('a', ['y', '{LONG}'])]", "1:14"),
+        (f"[('a', '[\"{LONG}\"]', False, [True])]", "1:8"),
+    ],
+)
+def test_a_name_is_limited(text, place):
+    """In every form and place: no file has such a name, and work on it would be lost."""
+    (problem,) = problems(text)
+
+    assert problem.startswith(f"{place}: expected a ")
+
+
+def test_a_name_of_escapes_is_refused_unread():
+    """Ten million of them would take seconds."""
+    (problem,) = problems("[('a', '" + r"\u00e9" * 200_000 + "',5)]")
+
+    assert problem == "1:8: expected a name of at most 1048576 characters, got 1200000"
+
+
+def test_the_longest_name_survives_every_form():
+    """Also where each character is written with twelve."""
+    entry = DataProduct("a", "\U0001f600" * 65_536)
+
+    assert [parse_mapfile(format_mapfile([entry], form)) for form in FORMS] == [[entry]] * 3
+    with pytest.raises(MapfileError, match="entry 1: expected a name of at most 65536 characters, got 65537"):
+        format_mapfile([DataProduct("a", LONG)])
 
 
 def test_text_is_limited():

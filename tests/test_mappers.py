@@ -246,6 +246,21 @@ def test_datamapper_tells_all_unmapped_files(mapper):
     assert not mapper.mapfile.exists()
 
 
+def test_names_stay_as_they_are(mapper):
+    """`..` too: what is above a link is not known here. Only slashes at the end go."""
+    done = mapper.run("datamapper", "--rule=nfs", "/d/link/../x/", "../y")
+
+    assert done.returncode == 0, done.stderr
+    assert mapper.pairs() == [("node1", "/d/link/../x"), ("node2", f"{mapper.directory}/../y")]
+
+
+def test_map_that_cannot_be_written_is_told_before(mapper):
+    """No host is asked for it."""
+    done = mapper.run("datamapper", "--rule=nfs", "--check", "/x", "--mapfile", "no such/map")
+
+    assert (done.returncode, done.stderr) == (2, "no such/map: cannot be written: No such file or directory\n")
+
+
 def test_storagemapper_needs_no_cluster(mapper):
     """Hosts come from the names alone; names can come from a file too."""
     (mapper.directory / "full").unlink()

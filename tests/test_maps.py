@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import MapfileError
-from pipeline.maps.combine import diff, merge, split, zip_maps
+from pipeline.maps.combine import diff, merge, part, split, zip_maps
 from pipeline.maps.deal import deal, deal_in_stream
 from pipeline.maps.groups import expand, group, pair
 from pipeline.maps.keys import key_by_glob, key_by_regex
@@ -283,6 +283,12 @@ def test_no_parts_cannot_be():
         split([], 0)
 
 
+def test_one_part_is_made_however_many_there_are():
+    """Nothing is made of the others."""
+    assert part(products(("a", "/1"), ("b", "/2")), 2, 10**18) == products(("b", "/2"))
+    assert part(products(("a", "/1"), ("b", "/2")), 10**18, 10**18) == []
+
+
 def test_zip_pairs_by_index_with_skipped_ones():
     """A skipped entry shifts nothing."""
     first = products(("a", "/1", True), ("b", "/2"))
@@ -294,14 +300,21 @@ def test_zip_pairs_by_index_with_skipped_ones():
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        (products(("a", "/x")), "as many entries, got 2 and 1"),
-        (products(("a", "/x"), ("c", "/y")), "entry 2: expected the same host in both, got 'b' and 'c'"),
+        (products(("a", "/x")), "expected maps of equal length, got 2, 1 entries"),
+        (products(("a", "/x"), ("c", "/y")), "entry 2: expected the same host in all maps, got 'b', 'c'"),
     ],
 )
 def test_maps_that_do_not_match_are_not_paired(second, message):
     """Another length or another host is an error that says where."""
     with pytest.raises(MapfileError, match=message):
         zip_maps(products(("a", "/1"), ("b", "/2")), second)
+
+
+def test_copies_are_paired_with_their_sources():
+    """On any hosts, if so told."""
+    assert zip_maps(products(("a", "/1")), products(("b", "/1")), any_host=True) == [
+        (DataProduct("a", "/1"), DataProduct("b", "/1"))
+    ]
 
 
 def test_diff_tells_what_is_gone_new_and_changed():
@@ -314,6 +327,14 @@ def test_diff_tells_what_is_gone_new_and_changed():
         products(("b", "/new")),
         products(("c", "/3")),
     )
+
+
+def test_equal_entries_are_no_difference():
+    """Of two entries with the same file, one of them skipped, the one that is gone is told."""
+    first, second = products(("a", "/1")), products(("a", "/1", True), ("a", "/1"))
+
+    assert diff(first, second) == ([], second[:1], [])
+    assert diff(second, first) == (second[:1], [], [])
 
 
 @FEW
@@ -406,6 +427,16 @@ def test_skipping_marks_and_keeps_places():
     assert [one.skip for one in skip(got, matcher({"a"}), to=False)] == [False, False, False]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [([True, True], [False, False]), ([True, False], [True, False]), ([False, False],) * 2]
+)
+def test_marks_of_all_files_are_taken_away_with_that_of_the_entry(before, after):
+    """Reading a map that does not name them has set them all; those of some files are somebody's own."""
+    (one,) = skip([MultiDataProduct("a", ["/1", "/2"], True, before)], matcher(), to=False)
+
+    assert (one.skip, one.file_skip) == (False, after)
+
+
 def test_prune_leaves_out_what_is_skipped():
     """Entries, and files of entries with several."""
     several = [
@@ -468,6 +499,12 @@ def test_two_files_must_not_become_one():
 def test_names_become_absolute(name, path):
     """What starts at the root stays as it is."""
     assert make_absolute(name, "/here") == path
+
+
+def test_an_empty_name_is_no_name_of_the_folder():
+    """It is a variable that was not set."""
+    with pytest.raises(MapfileError, match="expected a name, got an empty one"):
+        make_absolute("", "/here")
 
 
 # -- tally

@@ -109,15 +109,20 @@ def test_no_accepted_name_can_be_an_option_or_code(name: str) -> None:
         ("lce[001-002],heastro1", ["lce001", "lce002", "heastro1"]),
         ("lce[001,003-004]", ["lce001", "lce003", "lce004"]),
         ("r[1-2]n[1-2]", ["r1n1", "r1n2", "r2n1", "r2n2"]),
+        ("lce[001-002],b,a[2,1],b", ["lce001", "lce002", "b", "a1", "a2"]),
+        (" b , a ", ["b", "a"]),
+        ("b,a[1-2]!a1", ["a2", "b"]),
         ("lce[008-011].lofar.nl", ["lce008.lofar.nl", "lce009.lofar.nl", "lce010.lofar.nl", "lce011.lofar.nl"]),
     ],
 )
 def test_folded_lists_expand(folded: str, names: list[str]) -> None:
-    """Ranges keep their leading zeros, and lists and products of ranges expand."""
-    assert sorted(expand_hosts(folded)) == sorted(names)
+    """Ranges keep their leading zeros, products of ranges expand, and the list keeps its order."""
+    assert expand_hosts(folded) == names
 
 
-@pytest.mark.parametrize("folded", ["lce[001-", "lce[a-b]", "lce]", "a;b", "$(x)", "-oProxyCommand=x", "a,-b[1-2]"])
+@pytest.mark.parametrize(
+    "folded", ["lce[001-", "lce[a-b]", "lce]", "a;b", "a,,b", ",a", "$(x)", "-oProxyCommand=x", "a,-b[1-2]"]
+)
 def test_wrong_lists_are_refused(folded: str) -> None:
     """What does not parse, or expands to something that is no host name, is an error of the user's."""
     with pytest.raises(HostNameError):

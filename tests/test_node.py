@@ -609,13 +609,19 @@ def test_other_jobs_are_left_alone(agent: AgentDriver) -> None:
 def test_the_agent_tells_what_paths_are(agent: AgentDriver, tmp_path: Path) -> None:
     """Kind and size of each path, in the order asked for."""
     (tmp_path / "it's a file\n").write_bytes(b"12345")
-    paths = [tmp_path / "it's a file\n", tmp_path, tmp_path / "none", Path("/dev/null"), Path("~")]
+    paths = [
+        tmp_path / "it's a file\n",
+        tmp_path,
+        tmp_path / "none",
+        Path("/dev/null"),
+        Path("~"),
+    ]  # a job expands no ~
 
     agent.send({"k": "stat", "id": 7}, [*map(str, paths), "a\0b"])
     agent.take_in_until(lambda: 7 in agent.stats)
 
     assert agent.stats[7][0] == ["file", 5]
-    assert [kind for kind, _ in agent.stats[7]] == ["file", "directory", "missing", "other", "directory", "missing"]
+    assert [kind for kind, _ in agent.stats[7]] == ["file", "directory", "missing", "other", "missing", "missing"]
 
 
 @pytest.mark.parametrize("version", find_pythons())

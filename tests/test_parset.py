@@ -1,5 +1,6 @@
 """Parsets: lines, quirks, sets of keys, round trip, files and the command."""
 
+import contextlib
 import json
 import logging
 import os
@@ -144,6 +145,30 @@ def test_default_vector_is_not_shared():
     assert default == [1]
 
 
+def test_default_that_is_no_list_comes_back():
+    """None is not taken apart."""
+    assert Parset().get_vector("none", None) is None
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (lambda: Parset.from_dict({3: "3"}), "<dict>: expected a key and text, got 3, '3'"),
+        (lambda: Parset.from_dict({"a\nb": "x"}).get_int("a\nb"), r"<dict>: 'a\nb': expected an integer, got 'x'"),
+        (
+            lambda: Parset.from_dict({"r": "{a: 1, A: 2}"}, ignore_case=True).get_record("r"),
+            "<dict>: r: expected each key once in {...}, got 'A' twice",
+        ),
+    ],
+)
+def test_error_is_one_line_with_one_place(action, message):
+    """Whatever the key."""
+    with pytest.raises(ParsetError) as caught:
+        action()
+
+    assert str(caught.value) == message
+
+
 def test_record_is_a_parset():
     """Its values are raw, and its errors say whose they are."""
     record = Parset.from_dict({"r": "{a: 1, b: [x, 'y,z'], c: {d: 2}}"}).get_record("r")
@@ -191,6 +216,15 @@ def test_unused_keys_are_those_nobody_asked_for():
     assert parset.unused() == ["b", "c"]
 
 
+def test_key_asked_for_in_a_subset_is_used():
+    """Of the subset of a subset too."""
+    parset = Parset.parse("O.P.a=1\nO.P.b=2\nc=3\n")
+    parset.subset("O.").subset("P.").get_int("a")
+
+    assert parset.unused() == ["O.P.b", "c"]
+    assert parset.subset("O.").unused() == ["P.b"]
+
+
 def test_module_is_located_by_its_keys():
     """As in the original: the first by name, whole names between dots only."""
     parset = Parset.from_dict(dict.fromkeys(["L.Sw.Observation.name", "Z.Observation.y", "A.Observationx.q"], ""))
@@ -199,15 +233,28 @@ def test_module_is_located_by_its_keys():
     assert parset.full_module_name("Observation") == "L.Sw.Observation"
     assert parset.full_module_name("Sw.Observation") == "L.Sw.Observation"
     assert parset.full_module_name("name") == ""
+    assert Parset.from_dict({"M.M.a": ""}).full_module_name("M") == "M.M"
 
 
 def test_case_of_keys_is_ignored_if_asked_for():
-    """The last spelling counts, as the last value does."""
+    """The last spelling counts, as the last value does; the text stays as it was read."""
     parset = Parset.parse("Key=1\nB=2\nkEY=3\n", ignore_case=True)
 
     assert parset.get_int("KEY") == 3
     assert sorted(parset.keys()) == ["B", "kEY"]
     assert parset == Parset.from_dict({"key": "3", "b": "2"}, ignore_case=True)
+    assert parset.format() == "Key=1\nB=2\nkEY=3\n"
+    assert parset.warnings == ("<text>:3:1: expected 'kEY' once, got it again (before at 1:1); the last counts",)
+    assert Parset.parse("M.q=1\nm.Q=2\nM.q=3\n", ignore_case=True).raw("m.q") == "3"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"), [("=".join(["a"] * 1_000_002), "keys"), ("a=1\n" + "b\n" * 10**6, "lines")], ids=["keys", "lines"]
+)
+def test_text_of_too_many_keys_or_lines_is_refused(text, what):
+    """One line says so, before they fill the memory."""
+    with pytest.raises(ParsetError, match=rf"^<text>:[0-9]+:1: expected at most 1000000 {what}, got more$"):
+        Parset.parse(text)
 
 
 def test_arguments_are_keys_and_values():
@@ -219,7 +266,10 @@ def test_arguments_are_keys_and_values():
     }
     with pytest.raises(ParsetError) as caught:
         Parset.from_argv(["a", "=b", "c=1"])
-    assert caught.value.problems == ("expected key=value, got 'a'", "expected key=value, got '=b'")
+    assert caught.value.problems == (
+        "<arguments>: expected key=value, got 'a'",
+        "<arguments>: expected key=value, got '=b'",
+    )
 
 
 @pytest.mark.parametrize("line_feed", ["\n", "\r\n"])
@@ -252,6 +302,36 @@ def test_edit_of_an_odd_line_writes_it_anew():
     assert parset.format() == "i=x\nb=c\nd=\ne=5\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "edit", "edited"),
+    [
+        ("a=1 # keep\nb=2\n", lambda p: (p.add("n", "x"), p.replace("n", "y")), "a=1 # keep\nb=2\nn=y\n"),
+        ("a=1 # keep\n", lambda p: (p.remove("a"), p.add("a", "1")), "a=1 # keep\n"),
+        ("a=b=1\nb=2\n", lambda p: p.remove("a"), "b=2\n"),
+        ("\nglue\nk=b=1\n", lambda p: p.remove("b"), "\nk=glue\n"),
+        ("a=1\na=2 # c\n", lambda p: p.replace("a", "3"), "a=1\na=3 # c\n"),
+        ("# c\nno key\n", lambda p: p.add("a", "1"), "a=1\n"),
+    ],
+)
+def test_text_follows_what_the_edits_come_to(text, edit, edited):
+    """How the keys got their values does not matter."""
+    parset = Parset.parse(text)
+    edit(parset)
+
+    assert parset.format() == edited
+
+
+def test_subset_is_written_as_what_it_holds():
+    """Not as the file it comes from, whose places its messages still name."""
+    parset = Parset.parse("O.a=1\nb=2\nO.c=x # c\n", source="p")
+    subset = parset.subset("O.")
+    subset.replace("a", "3")
+
+    assert subset.format() == "a=3\nc=x\n"
+    assert parset.format() == "O.a=1\nb=2\nO.c=x # c\n"
+    assert subset.where("c") == "p:3:1"
+
+
 @pytest.mark.parametrize("value", ["a\nb", "a # b", "a=b", "it's", "x\\"])
 def test_value_that_no_line_can_hold_is_refused(value):
     """Better than a file that says something else."""
@@ -278,6 +358,30 @@ def test_any_text_is_read_edited_and_read_back(text, edits, strict):
         parset.replace(key, value)
     read_back = Parset.parse(parset.format())
     assert {key: read_back.raw(key) for key, _ in edits} == {key: parset.raw(key) for key, _ in edits}
+
+
+_EDITS = st.one_of(
+    st.tuples(
+        st.sampled_from(["add", "replace"]), st.sampled_from(["a", "b", "ab", "n", "B ="]), st.sampled_from("12")
+    ),
+    st.tuples(st.sampled_from(["remove", "subtract", "subset"]), st.sampled_from(["a", "b", "ab"])),
+    st.tuples(st.just("adopt"), st.sampled_from(["a", "c"]).map(lambda key: Parset.from_dict({key: "[x, 'y']"}))),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(st.sampled_from(["a=1\n", "b = 2 # c\n", "\n", "# c\n", "go on\n", "A=b=c\n", " ab=[1,\r\n2]\r\n"])),
+    st.lists(_EDITS, max_size=6),
+    st.booleans(),
+)
+def test_any_edits_are_read_back(lines, edits, ignore_case):
+    """Whatever was added, replaced, removed or taken out of whichever text."""
+    parset = Parset.parse("".join(lines), ignore_case=ignore_case)
+    for name, *arguments in edits:
+        with contextlib.suppress(ParsetError):
+            parset = getattr(parset, name)(*arguments) or parset
+        assert Parset.parse(parset.format(), ignore_case=ignore_case) == parset
 
 
 def test_file_comes_back_byte_for_byte(tmp_path):
@@ -377,7 +481,7 @@ def test_command_sets_and_compares(run, tmp_path):
         (["get", "night.parset", "Obs.nam"], "night.parset: expected a key 'Obs.nam'; did you mean 'Obs.name'?"),
         (["get", "none", "a"], "none: expected a parset, found nothing there"),
         (["get", "-oProxyCommand=x", "a"], "pipeline parset"),
-        (["set", "night.parset", "x"], "expected key=value, got 'x'"),
+        (["set", "night.parset", "x"], "<arguments>: expected key=value, got 'x'"),
         (["set", "night.parset", "x=a # b"], "x: expected a value that can stand on one line"),
         (["show", "night.parset", "Zz"], "night.parset: expected keys that begin with 'Zz', got none"),
         (["get", "/dev/zero", "a"], "/dev/zero: expected a regular file, found a character device"),

@@ -194,6 +194,17 @@ def test_expansion_that_is_too_large_is_refused_before_it_is_built(text, message
     assert time.process_time() - start_s < 5  # without the limits: minutes, or the memory is full
 
 
+@pytest.mark.parametrize("text", ["[a1..2000 b1..2000]", "[[a1..2000] [b1..2000]]", "[(a1..2000)(b1..2000)]"])
+def test_ranges_one_behind_the_other_add(text):
+    """Only those in a suffix multiply."""
+    assert len(expand_text(text).split(",")) == 3999
+
+
+def test_number_may_have_thousands_of_zeros():
+    """Python would not convert so many digits."""
+    assert expand_text(f"[{'0' * 5000}2*x]") == "[x,x]"
+
+
 @pytest.mark.parametrize(
     ("text", "elements"),
     [
@@ -246,6 +257,8 @@ def test_record_that_is_none_is_refused(text):
         (to_int, " 08 ", 8),
         (to_int, "0X1f", 31),
         (to_int, "+7", 7),
+        (to_int, "-" + "0" * 5000 + "7", -7),
+        (to_int, "0x" + "0" * 5000, 0),
         (to_int, "", 0),
         (to_int, "-2147483648", -(2**31)),
         (to_float, "", 0.0),

@@ -123,6 +123,23 @@ def test_touch_files_keeps_entries_at_their_places(run, place):
     assert not (place.parent / "a.out").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "line"),
+    [
+        ("", [], "in: expected at least one file, got an empty mapfile"),
+        ("localhost=[ /no/a.inp ]", ["--output-mapfile", "no/map"],
+         "no/map: cannot be written: No such file or directory"),
+    ],
+)  # fmt: skip
+def test_touch_files_tells_mistakes_before(run, place, text, words, line):
+    """No job has run then."""
+    (place / "in").write_text(text)
+
+    done = run("touch_files", "in", *words)
+
+    assert (done.returncode, done.stderr) == (2, line + "\n")
+
+
 def test_touch_files_takes_only_inp(run, place):
     """A file with another ending is told before anything is made."""
     (place / "in").write_text(f"localhost=[ {place.parent}/a.inp, /data/b.MS ]\n")

@@ -101,6 +101,41 @@ def test_written_file_is_private(file):
     assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0
 
 
+@pytest.fixture
+def umask():
+    """One that lets the group read, whatever ours is."""
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def test_written_file_may_be_for_others(file, umask):
+    """As the umask says, where the user asked for the file."""
+    write_text(file, "x", is_private=False)
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_replaced_file_keeps_its_mode(file, umask, mode, is_private):
+    """Who could read it can read it still, and nobody else."""
+    file.write_text("old")
+    file.chmod(mode)
+
+    write_text(file, "x", is_private=is_private)
+
+    assert stat.S_IMODE(file.stat().st_mode) == mode
+
+
+def test_name_of_many_bytes_can_be_written(tmp_path):
+    """255 bytes are room for 63 characters of four; the temporary name is no longer."""
+    for name in ("\U0001f600" * 63, "\udcff" * 255):
+        write_text(tmp_path / name, "x")
+
+    assert sorted(map(len, os.listdir(tmp_path))) == [63, 255]
+
+
 def test_writing_leaves_only_the_file(file):
     """No temporary file stays."""
     write_text(file, "x")

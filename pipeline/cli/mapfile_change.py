@@ -1,23 +1,26 @@
 """The subcommands of `pipeline mapfile` that make maps of maps."""
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable
 
 from pipeline.cli.mapfile_files import (
     Commands,
     add_form,
     add_output,
+    format_map,
     name_of,
+    naming,
     read_maps,
     read_single_maps,
     write_map,
+    write_text_pieces,
 )
 from pipeline.errors import MapfileError, UsageError
-from pipeline.maps.combine import merge, split, zip_maps
+from pipeline.maps.combine import merge, part, split, zip_maps
 from pipeline.maps.groups import expand, group, pair
-from pipeline.maps.names import add_suffix, with_folder, with_suffix
-from pipeline.maps.pick import matcher, prune, select, skip
+from pipeline.maps.names import add_suffix, make_absolute, with_folder, with_suffix
+from pipeline.maps.pick import matcher, prune, skip
 from pipeline.model.hosts import expand_hosts
 from pipeline.model.products import DataProduct, MultiDataProduct
 
@@ -54,26 +57,20 @@ def _add_several(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _merge(options: argparse.Namespace) -> int:
     maps = read_maps(options.maps)
-    kinds = {type(one[0]) for one in maps if one}
-    if len(kinds) > 1:
-        raise MapfileError("expected maps of one kind, got some with one file in an entry and some with several")
+    path_of = {type(one[0]): path for one, path in zip(maps[::-1], options.maps[::-1], strict=True) if one}
+    if len(path_of) > 1:
+        one, several = name_of(path_of[DataProduct]), name_of(path_of[MultiDataProduct])
+        raise MapfileError(
+            f"expected maps of one kind, got one file in an entry of {one} and several in those of {several}"
+        )
     return write_map(merge(*maps), options)
 
 
 def _zip(options: argparse.Namespace) -> int:
     first, second = read_single_maps(options.maps)
-    with _naming(options.maps):
+    with naming(" and ".join(map(name_of, options.maps))):
         pairs = zip_maps(first, second)
     return write_map(pair(pairs), options)
-
-
-@contextmanager
-def _naming(paths: Sequence[str]) -> Iterator[None]:
-    """Say in front of an error which maps it is about."""
-    try:
-        yield
-    except MapfileError as error:
-        raise MapfileError(f"{' and '.join(map(name_of, paths))}: {error}") from None
 
 
 def _add_split(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -87,19 +84,22 @@ def _add_split(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _split(options: argparse.Namespace) -> int:
-    parts = split(read_maps([options.map])[0], options.n)
+    products = read_maps([options.map])[0]
     template = options.output
     if options.part is not None:
         if not 1 <= options.part <= options.n:
             raise UsageError(f"--part: expected a number from 1 to {options.n}, got {options.part}")
         options.output = (template or "-").replace("{}", str(options.part))
-        return write_map(parts[options.part - 1], options)
+        return write_map(part(products, options.part, options.n), options)
+    if options.n > max(1, len(products)):
+        raise UsageError(f"N: expected at most as many parts as entries, {max(1, len(products))}, got {options.n}")
+    parts = split(products, options.n)
     if template is None or "{}" not in template:
         raise UsageError("pipeline mapfile split: name the parts with -o, e.g. -o 'part{}.mapfile', or one with --part")
-    for number, part in enumerate(parts, 1):
-        options.output = template.replace("{}", str(number))
-        write_map(part, options)
-    return 0
+    outputs = [template.replace("{}", str(number)) for number in range(1, options.n + 1)]
+    # All, before one is written.
+    texts = [format_map(one, options.form, output) for one, output in zip(parts, outputs, strict=True)]
+    return max(write_text_pieces([text], output) for text, output in zip(texts, outputs, strict=True))
 
 
 def _add_groups(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -124,7 +124,11 @@ def _expand(options: argparse.Namespace) -> int:
 def _add_picking(commands: "Commands[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("select", help="only the entries of some hosts or files")
     _add_matching(parser)
-    parser.add_argument("--skipped-in", metavar="MAP", help="entries that are skipped in a map that matches by index")
+    parser.add_argument(
+        "--skipped-in",
+        metavar="MAP",
+        help="entries that are skipped in a map that matches by index, whatever its hosts",
+    )
     parser.set_defaults(run=_select)
     parser = commands.add_parser("skip", help="mark entries as to be skipped; they keep their place")
     _add_matching(parser)
@@ -146,21 +150,27 @@ def _add_matching(parser: argparse.ArgumentParser) -> None:
 
 def _select(options: argparse.Namespace) -> int:
     picks = _picks(options)
-    if options.skipped_in is None:
-        return write_map(select(read_maps([options.map])[0], picks), options)
-    products, others = read_maps([options.map, options.skipped_in])
-    with _naming([options.map, options.skipped_in]):
-        pairs = zip_maps(products, others)
-    return write_map([one for one, other in pairs if other.skip and picks(one)], options)
+    paths = [options.map] + [options.skipped_in] * (options.skipped_in is not None)
+    maps = read_maps(paths)
+    with naming(" and ".join(map(name_of, paths))):
+        pairs = zip_maps(maps[0], maps[-1], any_host=True)  # a copy is on another host than its source
+    is_any = options.skipped_in is None
+    chosen = [one for one, other in pairs if ((is_any or other.skip) and picks(one)) is not options.negate]
+    return write_map(chosen, options)
 
 
 def _skip(options: argparse.Namespace) -> int:
-    return write_map(skip(read_maps([options.map])[0], _picks(options), to=not options.undo), options)
+    picks = _picks(options)
+    products = read_maps([options.map])[0]
+    return write_map(skip(products, lambda one: picks(one) is not options.negate, to=not options.undo), options)
 
 
 def _picks(options: argparse.Namespace) -> Callable[[DataProduct | MultiDataProduct], bool]:
+    """Return what tells whether an entry has these hosts and files, whether or not all others are wanted."""
     hosts = None if options.hosts is None else set(expand_hosts(options.hosts))
-    return matcher(hosts, options.files, negate=options.negate)
+    if hosts is not None and not hosts:
+        raise UsageError("--hosts: expected the name of a host, got none")
+    return matcher(hosts, options.files)
 
 
 def _add_rename(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -176,9 +186,9 @@ def _add_rename(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _rename(options: argparse.Namespace) -> int:
     products = read_maps([options.map])[0]
-    with _naming([options.map]):
+    with naming(name_of(options.map)):
         if options.folder is not None:
-            products = with_folder(products, options.folder)
+            products = with_folder(products, make_absolute(options.folder, os.getcwd()))
         if options.suffix is not None:
             products = with_suffix(products, options.suffix)
         if options.add_suffix is not None:

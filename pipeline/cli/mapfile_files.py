@@ -1,15 +1,26 @@
 """What the subcommands of `pipeline mapfile` share: reading maps, and writing one where it was asked for."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from pipeline.cli.output import write_exactly
 from pipeline.errors import MapfileError, UsageError
-from pipeline.formats.mapfile import FORMS, Product, format_mapfile, is_exact_as_parset, parse_mapfile
+from pipeline.formats.mapfile import FORMS, Product, format_mapfile, parse_mapfile
 from pipeline.model.products import DataProduct
 from pipeline.run.textfiles import one_line, read_input, write_pieces
 
-__all__ = ["Commands", "add_form", "add_output", "read_maps", "read_single_maps", "write_map", "write_text_pieces"]
+__all__ = [
+    "Commands",
+    "add_form",
+    "add_output",
+    "format_map",
+    "naming",
+    "read_maps",
+    "read_single_maps",
+    "write_map",
+    "write_text_pieces",
+]
 
 Commands = argparse._SubParsersAction  # the type that add_subparsers() returns has no public name
 
@@ -66,13 +77,27 @@ def name_of(path: str) -> str:
 
 def write_map(products: Sequence[Product], options: argparse.Namespace) -> int:
     """Write a map where and in the form that the options say; returns the exit status."""
-    form = options.form or ("parset" if is_exact_as_parset(products) else "literal")
-    return write_text_pieces([format_mapfile(products, form)], options.output)
+    return write_text_pieces([format_map(products, options.form, options.output)], options.output)
+
+
+def format_map(products: Sequence[Product], form: str | None, output: str) -> str:
+    """Return the text of a map; raises MapfileError that says for which output."""
+    with naming("<stdout>" if output == "-" else name_of(output)):
+        return format_mapfile(products, form)
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Say in front of each problem which maps it is about."""
+    try:
+        yield
+    except MapfileError as error:
+        raise MapfileError([f"{where}: {problem}" for problem in error.problems]) from None
 
 
 def write_text_pieces(pieces: Iterable[str], path: str) -> int:
     """Write text to a file, at once or not at all, or for `-` to standard output as it comes."""
     if path == "-":
         return write_exactly(pieces)
-    write_pieces(path, pieces, error=MapfileError)
+    write_pieces(path, pieces, error=MapfileError, is_private=False)
     return 0

@@ -13,6 +13,7 @@ from pipeline.formats.mapfile import Product
 from pipeline.maps.combine import diff
 from pipeline.maps.tally import HostTally, add_up, fold_tallies, paths_by_host, tally_hosts
 from pipeline.model.hosts import fold_hosts
+from pipeline.model.products import MultiDataProduct, names_of
 from pipeline.recipe.config import find_config, read_config
 from pipeline.run.asking import stat_on_hosts
 from pipeline.run.filelists import file_bytes
@@ -97,18 +98,27 @@ def _diff(options: argparse.Namespace) -> int:
         }
         return write_output(json.dumps({**page, "order_differs": is_order}, indent=2)) or int(first != second)
     lines = [f"- {_line(one)}" for one in removed] + [f"+ {_line(one)}" for one in added]
-    lines += [f"~ {_line(one)}: {'skipped' if one.skip else 'not skipped'} in the second" for one in changed]
+    lines += [f"~ {_line(one)}: {_skips(one)}" for one in changed]
     if is_order:
         lines.append(f"the same entries in another order, from entry {_first_other(first, second)} on")
     return write_output("\n".join(map(one_line, lines))) or int(first != second)
 
 
 def _entry(product: Product) -> dict[str, Any]:
-    return {"host": product.host, "file": product.file, "skip": product.skip}
+    entry = {"host": product.host, "file": product.file, "skip": product.skip}
+    return {**entry, "file_skip": product.file_skip} if isinstance(product, MultiDataProduct) else entry
 
 
 def _line(product: Product) -> str:
-    return f"{product.host} {product.file if isinstance(product.file, str) else ', '.join(product.file)}"
+    return f"{product.host} {', '.join(names_of(product))}"
+
+
+def _skips(product: Product) -> str:
+    told = f"{'skipped' if product.skip else 'not skipped'} in the second"
+    if not isinstance(product, MultiDataProduct):
+        return told
+    files = [file for file, is_skipped in zip(product.file, product.file_skip, strict=True) if is_skipped]
+    return f"{told}; its skipped files: {', '.join(files) or 'none'}"
 
 
 def _first_other(first: Sequence[Product], second: Sequence[Product]) -> int:

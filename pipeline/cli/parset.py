@@ -10,10 +10,12 @@ from pipeline.errors import ParsetError, UsageError
 from pipeline.formats.interpolation import close_match
 from pipeline.formats.parset import Parset
 from pipeline.formats.values import quote_value
-from pipeline.recipe.parsets import read_parset_input, write_parset
-from pipeline.run.textfiles import one_line
+from pipeline.recipe.parsets import read_parset_input
+from pipeline.run.textfiles import one_line, write_text
 
 __all__ = ["add_parser"]
+
+_MAX_CHARS = 64 << 20  # of all values written out by one command: as many as a single one may have
 
 _GETTERS: dict[str, Callable[[Parset, str], Any]] = {
     "raw": Parset.raw,
@@ -89,23 +91,31 @@ def _expand(options: argparse.Namespace) -> int:
     parset = _read(options, options.file)
     values: dict[str, str] = {}
     problems: list[str] = []
-    for key in options.keys or parset:
+    n_chars = 0
+    for key in dict.fromkeys(options.keys or parset):
         try:
             values[key] = parset.expand(key)
         except ParsetError as error:
             problems += error.problems
+            continue
+        n_chars += len(values[key])
+        if n_chars > _MAX_CHARS:
+            problems.append(f"{parset.where(key)}: expected at most {_MAX_CHARS} characters in all values, got more")
+            break
     if problems:
         raise ParsetError(problems[:100])
     return write_output(_json(values)) if options.json else _write_lines(values)
 
 
 def _set(options: argparse.Namespace) -> int:
-    output = options.output or options.file
+    output = options.file if options.output is None else options.output
+    if not output:
+        raise UsageError("pipeline parset set: expected a file to write, got an empty name")
     parset = _read(options, options.file)
     parset.adopt(Parset.from_argv(options.settings))
     if output == "-":
         return write_exactly([parset.format()])
-    write_parset(output, parset)
+    write_text(output, parset.format(), error=ParsetError, is_private=False)
     return 0
 
 

@@ -5,12 +5,13 @@ A parset with the keys of the original framework; sub-clusters are files of thei
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pipeline.errors import HostNameError, ParsetError
 from pipeline.formats.interpolation import close_match
 from pipeline.formats.parset import Parset
+from pipeline.formats.values import quote_value
 from pipeline.model.hosts import check_host_name, expand_hosts
 
 __all__ = ["KINDS", "MAX_NODES", "ClusterDesc", "ClusterNode", "Include", "ParsedCluster", "parse_clusterdesc"]
@@ -123,7 +124,8 @@ def parse_clusterdesc(text: str, source: str = "<text>") -> ParsedCluster:
     Raises:
         ParsetError: With all problems of the file, each `file:line:column: key: expected ..., got ...`.
     """
-    keys = _Keys(Parset.parse(text, source=source))
+    # Not as the original reads it: a line that means something else than it says could leave a cluster without nodes.
+    keys = _Keys(Parset.parse(text, source=source, strict=True))
     name = keys.name(source)
     nodes = (*_numbered_nodes(keys), *(node for section in _SECTIONS for node in _section_nodes(keys, section)))
     includes = keys.includes()
@@ -141,10 +143,11 @@ class _Keys:
         self.parset = parset
         self.problems: list[str] = []
         self._n_left = _MAX_ELEMENTS
+        self._nodes: set[tuple[str, str]] = set()  # kind and name
 
     def complain(self, key: str, problem: str) -> None:
         if len(self.problems) < _MAX_PROBLEMS:  # to find out where costs as much as the file is long
-            self.problems.append(f"{self.parset.where(key)}: {key}: {problem}")
+            self.problems.append(f"{self.parset.where(key)}: {_shown(key)}: {problem}")
 
     def name(self, source: str) -> str:
         if "ClusterName" not in self.parset:
@@ -193,11 +196,11 @@ class _Keys:
     def paths(self, key: str) -> tuple[str, ...]:
         values = self.elements(key)
         if wrong := [value for value in values if not value.startswith("/")]:
-            self.complain(key, f"expected absolute paths, got {wrong[0]!r}")
+            self.complain(key, f"expected absolute paths, got {quote_value(wrong[0])}")
         return values
 
-    def hosts(self, key: str) -> tuple[str, ...]:
-        """Return names of hosts, those of folded lists in order."""
+    def hosts(self, key: str, kind: str) -> tuple[str, ...]:
+        """Return names of nodes of a kind, those of folded lists in order."""
         names: list[str] = []
         for element in self.elements(key):
             if len(names) > MAX_NODES or len(self.problems) >= _MAX_PROBLEMS:
@@ -207,17 +210,37 @@ class _Keys:
                 names += expand_hosts(element) if is_folded else [check_host_name(element)]
             except HostNameError as error:
                 self.complain(key, str(error))
-        twice = [name for name, n in Counter(names).items() if n > 1]
-        if twice:
-            self.complain(key, f"expected each node once, got {twice[0]!r} again")
+        self.check_new(key, kind, names)
         return tuple(names)
+
+    def check_new(self, key: str, kind: str, names: Sequence[str]) -> None:
+        """Complain if a node is there already as one of this kind; `any` is each kind."""
+        kinds = KINDS if kind == "any" else (kind,)
+        again = [
+            name for name, n in Counter(names).items() if n > 1 or any((one, name) in self._nodes for one in kinds)
+        ]
+        if again:
+            self.complain(key, f"expected each node once, got {quote_value(again[0])} again")
+        self._nodes.update((one, name) for one in kinds for name in names)
 
     def unknown(self) -> list[str]:
         """Say of each key that nobody asked for that it has no effect."""
         return [
-            f"{self.parset.where(key)}: {key}: expected a key of a cluster description{close_match(key, _KNOWN)}"
-            for key in self.parset.unused()[:_MAX_PROBLEMS]
+            f"{self.parset.where(key)}: {_shown(key)}: {_meant(key)}" for key in self.parset.unused()[:_MAX_PROBLEMS]
         ]
+
+
+def _shown(key: str) -> str:
+    return key if len(key) < 300 and key.isprintable() else quote_value(key)  # as long as a host's name can make it
+
+
+def _meant(key: str) -> str:
+    """Return what was expected instead of a key without effect."""
+    for section in _SECTIONS:
+        for disks in _DISKS:
+            if key.startswith(start := f"{section}{disks}."):
+                return f"expected the name of one of {section}Nodes, got {quote_value(key.removeprefix(start))}"
+    return f"expected a key of a cluster description{close_match(key, _KNOWN)}"
 
 
 def _numbered_nodes(keys: _Keys) -> Iterator[ClusterNode]:
@@ -237,6 +260,8 @@ def _numbered_node(keys: _Keys, prefix: str) -> ClusterNode:
         check_host_name(name)
     except HostNameError as error:
         keys.complain(f"{prefix}NodeName", str(error))
+    else:
+        keys.check_new(f"{prefix}NodeName", "any", [name])
     systems, mounts = keys.elements(f"{prefix}NodeFileSys"), keys.paths(f"{prefix}NodeMountPoints")
     if len(systems) != len(mounts):
         key = f"{prefix}NodeFileSys" if systems else f"{prefix}NodeMountPoints"
@@ -251,28 +276,25 @@ def _numbered_node(keys: _Keys, prefix: str) -> ClusterNode:
 
 def _section_nodes(keys: _Keys, section: str) -> Iterator[ClusterNode]:
     """The short form: nodes of one kind have the same disks, except where a key names a node."""
-    parset = keys.parset
-    if f"{section}Nodes" not in parset:
-        others = [key for key in parset if section and key.startswith(section)]
-        if others:
+    if f"{section}Nodes" not in keys.parset:
+        starts = tuple(f"{section}{disks}." for disks in _DISKS)
+        if others := [key for key in keys.parset if f"{key}.".startswith(starts)]:
             keys.complain(others[0], f"expected {section}Nodes beside it, got none")
         return
-    common = _disks(keys, section, "")
-    for name in keys.hosts(f"{section}Nodes"):
-        local, remote, systems = common
-        own = f".{name}"
-        if f"{section}LocalDisks{own}" in parset:
-            local = keys.paths(f"{section}LocalDisks{own}")
-        if f"{section}RemoteDisks{own}" in parset:
-            _, remote, systems = _disks(keys, section, own)
-        yield ClusterNode(name, _SECTIONS[section], local, remote, systems)
+    common = _with_disks(keys, section, "", ClusterNode("", _SECTIONS[section]))
+    for name in keys.hosts(f"{section}Nodes", common.kind):
+        yield replace(_with_disks(keys, section, f".{name}", common), name=name)
 
 
-def _disks(keys: _Keys, section: str, own: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return local disks, remote disks, and the file systems of the remote ones, by default of the same names."""
-    local, remote = keys.paths(f"{section}LocalDisks{own}"), keys.paths(f"{section}RemoteDisks{own}")
-    key = f"{section}RemoteFileSys{own}"
-    systems = keys.elements(key) or remote
-    if len(systems) != len(remote):
-        keys.complain(key, f"expected none or one for each of RemoteDisks, {len(remote)}, got {len(systems)}")
-    return local, remote, systems
+def _with_disks(keys: _Keys, section: str, own: str, node: ClusterNode) -> ClusterNode:
+    """Return a node with the disks of the keys that end with `own`, its others as they are."""
+    local, remote, systems = node.local_disks, node.remote_disks, node.remote_file_systems
+    if f"{section}LocalDisks{own}" in keys.parset:
+        local = keys.paths(f"{section}LocalDisks{own}")
+    if f"{section}RemoteDisks{own}" in keys.parset:
+        remote = systems = keys.paths(f"{section}RemoteDisks{own}")  # file systems of the same names
+    if (key := f"{section}RemoteFileSys{own}") in keys.parset:
+        systems = keys.elements(key) or remote
+        if len(systems) != len(remote):
+            keys.complain(key, f"expected none or one for each of RemoteDisks, {len(remote)}, got {len(systems)}")
+    return replace(node, local_disks=local, remote_disks=remote, remote_file_systems=systems)

@@ -17,7 +17,7 @@ from itertools import islice
 from pipeline.errors import HostNameError, MapfileError
 from pipeline.formats.mapfile_literal import LiteralReader
 from pipeline.formats.mapfile_parset import ParsetReader, format_parset_record
-from pipeline.formats.mapfile_reader import MAX_PROBLEMS, NO_NAME
+from pipeline.formats.mapfile_reader import MAX_NAME_CHARS, MAX_PROBLEMS, NO_NAME
 from pipeline.formats.values import quote_value
 from pipeline.model.hosts import check_host_name
 from pipeline.model.products import DataProduct, MultiDataProduct
@@ -63,22 +63,26 @@ def parse_mapfile(text: str, source: str = "<text>") -> Products:
     return reader.products  # type: ignore[return-value]  # the readers refuse a mixture
 
 
-def format_mapfile(products: Iterable[Product], form: str = "parset") -> str:
+def format_mapfile(products: Iterable[Product], form: str | None = "parset") -> str:
     """
     Write a mapfile.
 
     Args:
         products: All of one kind.
         form: `parset` is one line per host, hosts in the order they first appear, each host's files in order. `literal`
-            and `json` are one line per entry and hold everything.
+            and `json` are one line per entry and hold everything. None is `parset` where that holds all exactly, order
+            included, else `literal`.
 
     Raises:
         MapfileError: For what the form cannot hold, at most 100 entries: a host that is no host name, a NUL in a file's
-            name; in `parset` also a newline in it, an entry to be skipped, an entry of several files.
+            name or more than 65,536 characters; in `parset` also a newline in it, an entry to be skipped, an entry of
+            several files.
     """
+    listed = list(products)
+    if form is None:
+        form = "parset" if is_exact_as_parset(listed) else "literal"
     if form not in FORMS:
         raise MapfileError(f"form of a mapfile: expected one of {', '.join(FORMS)}, got {quote_value(form)}")
-    listed = list(products)
     problems = list(islice(_problems(listed, form), MAX_PROBLEMS))
     if problems:
         raise MapfileError(problems)
@@ -150,6 +154,8 @@ def _problem(product: Product, kind: type[Product], hosts: set[str]) -> str:
 def _problem_of_name(file: str) -> str:
     if not isinstance(file, str) or (not file.isprintable() and NO_NAME.search(file)):
         return f"expected the name of a file, without NUL, got {quote_value(file)}"
+    if len(file) > MAX_NAME_CHARS:
+        return f"expected a name of at most {MAX_NAME_CHARS} characters, got {len(file)}"
     return ""
 
 

@@ -15,13 +15,14 @@ from collections.abc import Callable
 from itertools import permutations
 from typing import TypeVar
 
-from pipeline.formats.mapfile_reader import MAX_PROBLEMS, NO_NAME, Problem, Reader
+from pipeline.formats.mapfile_reader import MAX_NAME_CHARS, MAX_PROBLEMS, NO_NAME, Problem, Reader, check_length
 from pipeline.formats.values import quote_value
 from pipeline.model.products import DataProduct, MultiDataProduct
 
 __all__ = ["LiteralReader"]
 
 _T = TypeVar("_T")
+_MAX_WRITTEN_CHARS = 1 << 20  # 12 for each character of the longest name, or a list of files that is text itself
 _Value = str | bool | list[str] | list[bool]
 _Fields = dict[str, tuple[int, _Value]]
 
@@ -109,7 +110,7 @@ class LiteralReader(Reader):
                 self._count(1, self._at)
                 host = hosts.get(name) or self._checked_host(name, match.start("host"))
                 file = one if two is None else two
-                if "\\" in file:
+                if "\\" in file or len(file) > MAX_NAME_CHARS:
                     file = _checked_name(file, match.start("one" if two is None else "two"))
                 append(DataProduct(host, file, skip in ("True", "true")))
                 self._at = match.end()
@@ -173,7 +174,8 @@ class LiteralReader(Reader):
         if self._mark() in ("[", "("):
             return start, self._list(self._file) if key == "file" else self._list(self._bool)
         if key == "file":
-            return start, self._file()
+            self._count(1, start)
+            return start, _checked_name(*self._text_value("a file name in quotes"), _MAX_WRITTEN_CHARS)
         raise self._expected("a list of True and False")
 
     def _product(self, fields: _Fields) -> DataProduct | MultiDataProduct:
@@ -182,6 +184,7 @@ class LiteralReader(Reader):
         at, file = fields["file"]
         skip = fields["skip"][1] is True if "skip" in fields else False
         if isinstance(file, str) and "file_skip" not in fields:
+            check_length(file, at)
             return DataProduct(host, file, skip)
         files = self._files_in_text(file, at) if isinstance(file, str) else [str(one) for one in _as_list(file)]
         skips_at, skips = fields.get("file_skip", (at, None))
@@ -270,14 +273,16 @@ def _as_list(value: _Value) -> list[str] | list[bool]:
     return value if isinstance(value, list) else []
 
 
-def _checked_name(written: str, position: int) -> str:
+def _checked_name(written: str, position: int, max_chars: int = MAX_NAME_CHARS) -> str:
     name = _unescaped(written, position)
+    check_length(name, position - 1, max_chars)
     if NO_NAME.search(name):
         raise Problem(position - 1, f"expected the name of a file, got {quote_value(name)}")
     return name
 
 
 def _unescaped(written: str, position: int) -> str:
+    check_length(written, position - 1, _MAX_WRITTEN_CHARS)  # first: each escape costs a microsecond
     return _ESCAPE.sub(lambda match: _character(match, position), written) if "\\" in written else written
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from itertools import repeat
 
-from pipeline.formats.mapfile_reader import Problem, Reader
+from pipeline.formats.mapfile_reader import MAX_NAME_CHARS, Problem, Reader, check_length
 from pipeline.formats.values import WHITESPACE, quote, quote_value
 from pipeline.model.products import DataProduct
 
@@ -59,6 +59,8 @@ class ParsetReader(Reader):
         if not all(files) or ("\n" in match[2] and any("\n" in file for file in files)):
             self._count(-n_files, match.start(2))
             return False
+        if len(match[2]) > MAX_NAME_CHARS and (name := next((f for f in files if len(f) > MAX_NAME_CHARS), "")):
+            check_length(name, self._text.index(name, match.start(2)))
         host = self._checked_host(match[1], match.start())
         self.products.extend(map(DataProduct, repeat(host), files))
         self._at = match.end()
@@ -127,6 +129,7 @@ class ParsetReader(Reader):
         return False
 
     def _name(self) -> str:
+        start = self._at
         pieces: list[str] = []
         is_quoted = False
         while piece := self._take(_QUOTED) or self._take(_UNQUOTED):
@@ -139,7 +142,9 @@ class ParsetReader(Reader):
             raise self._expected("a file name")
         if not is_quoted:
             pieces[-1] = pieces[-1].rstrip(WHITESPACE)
-        return "".join(pieces)
+        name = "".join(pieces)
+        check_length(name, start)
+        return name
 
     def _end_of_record(self, host: str, after: str) -> None:
         """Only blanks and a comment may follow on the line; a further record is read after its problem is noted."""

@@ -7,9 +7,10 @@ from pipeline.formats.values import quote_value
 from pipeline.model.hosts import check_host_name
 from pipeline.model.products import DataProduct, MultiDataProduct
 
-__all__ = ["MAX_ENTRIES", "MAX_PROBLEMS", "NO_NAME", "Problem", "Reader"]
+__all__ = ["MAX_ENTRIES", "MAX_NAME_CHARS", "MAX_PROBLEMS", "NO_NAME", "Problem", "Reader", "check_length"]
 
 MAX_ENTRIES = 5_000_000  # in entries or in lists in entries
+MAX_NAME_CHARS = 64 << 10  # 16 times what a path may have
 MAX_PROBLEMS = 100
 NO_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # other surrogates are bytes that are no UTF-8
 
@@ -24,17 +25,22 @@ class Problem(Exception):
         self.position = position
 
 
+def check_length(text: str, position: int, max_chars: int = MAX_NAME_CHARS) -> None:
+    """Raise Problem for a name that is too long: before work is put into it, and shown in part."""
+    if len(text) > max_chars:
+        raise Problem(position, f"expected a name of at most {max_chars} characters, got {len(text)}")
+
+
 class Reader:
     """Goes once through a text; `problems` holds what was wrong, each `source:line:column: ...`."""
 
-    def __init__(self, text: str, source: str, max_files: int = MAX_ENTRIES) -> None:
+    def __init__(self, text: str, source: str) -> None:
         self.problems: list[str] = []
         self.products: list[DataProduct | MultiDataProduct] = []
         self._text = text
         self._source = source
         self._at = 0
         self._n_files = 0
-        self._max_files = max_files
         self._hosts: dict[str, str] = {}
         self._noted = (0, 1)  # position and line of the last problem: lines are counted from there
 
@@ -63,8 +69,8 @@ class Reader:
     def _count(self, n_files: int, position: int) -> None:
         """Call before `n_files` more are made."""
         self._n_files += n_files
-        if self._n_files > self._max_files:
-            raise Problem(position, f"expected at most {self._max_files} files, got more")
+        if self._n_files > MAX_ENTRIES:
+            raise Problem(position, f"expected at most {MAX_ENTRIES} files, got more")
 
     def _expected(self, what: str, position: int | None = None) -> Problem:
         at = self._at if position is None else position
@@ -81,7 +87,7 @@ class Reader:
 
     def _is_full(self) -> bool:
         """Whether the rest is not worth reading."""
-        if self._n_files > self._max_files:
+        if self._n_files > MAX_ENTRIES:
             return True
         if len(self.problems) < MAX_PROBLEMS:
             return False

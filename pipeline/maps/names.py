@@ -42,7 +42,12 @@ def make_absolute(file: str, folder: str) -> str:
     Return `file` as seen from the root, if it is relative to `folder`.
 
     An absolute name stays as it is, and `..` stays in every name: what is above a link is not known here.
+
+    Raises:
+        MapfileError: For an empty name.
     """
+    if not file:
+        raise MapfileError("expected a name, got an empty one")
     if file.startswith("/"):
         return file
     while file.startswith("./"):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Container, Iterable
 from typing import TypeVar
 
-from pipeline.model.products import DataProduct, MultiDataProduct
+from pipeline.model.products import DataProduct, MultiDataProduct, names_of
 
 __all__ = ["matcher", "prune", "select", "skip"]
 
@@ -29,8 +29,7 @@ def matcher(hosts: Container[str] | None = None, glob: str | None = None, *, neg
     def picks(product: DataProduct | MultiDataProduct) -> bool:
         is_picked = hosts is None or product.host in hosts
         if is_picked and matches is not None:
-            files = [product.file] if isinstance(product, DataProduct) else product.file
-            is_picked = any(matches(file if is_whole else _last_part(file)) for file in files)
+            is_picked = any(matches(file if is_whole else _last_part(file)) for file in names_of(product))
         return is_picked is not negate
 
     return picks
@@ -42,7 +41,12 @@ def select(products: Iterable[_Product], picks: _Picks) -> list[_Product]:
 
 
 def skip(products: Iterable[_Product], picks: _Picks, *, to: bool = True) -> list[_Product]:
-    """Return all entries, those that `picks` picks anew with their skip set to `to`; none changes its place."""
+    """
+    Return all entries, those that `picks` picks anew with their skip set to `to`; none changes its place.
+
+    Of an entry with several files, each of which is marked, the marks are taken away with that of the entry: a mapfile
+    that does not name them has them all marked.
+    """
     return [_with_skip(one, to) if picks(one) else one for one in products]
 
 
@@ -62,7 +66,8 @@ def prune(products: Iterable[_Product]) -> list[_Product]:
 def _with_skip(product: _Product, is_skipped: bool) -> _Product:
     if isinstance(product, DataProduct):
         return DataProduct(product.host, product.file, is_skipped)
-    return MultiDataProduct(product.host, list(product.file), is_skipped, list(product.file_skip))
+    file_skip = None if not is_skipped and all(product.file_skip) else product.file_skip
+    return MultiDataProduct(product.host, product.file, is_skipped, file_skip)
 
 
 def _last_part(file: str) -> str:

@@ -11,6 +11,7 @@ __all__ = ["Login", "check_host_name", "check_user_name", "expand_hosts", "fold_
 # Letters, digits, "._-"; the first is no "-", or ssh would take it for an option. Or an IPv6 address.
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?")
 _FOLDED = re.compile(r"\[(?P<ranges>[^\[\]]*)\]|[,!&^\s]")
+_COMMA = re.compile(r"\[[^\]]*+\]?|(,)")
 _MAX_FOLDED = 100_000
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,63}\$?")
 
@@ -55,7 +56,9 @@ def check_user_name(name: str) -> str:
 
 def expand_hosts(folded: str) -> list[str]:
     """
-    Expand `lce[001-003],heastro1` to its names, in order.
+    Expand `lce[001-003],heastro1` to its names, each once; the names of a range are in ascending order.
+
+    Between ranges and names the order is that of the list, but for one with operators (`a,b!c`), which is sorted.
 
     Raises:
         HostNameError: If it is no host list, holds over 100,000 names, or a name in it cannot be a host's.
@@ -64,8 +67,11 @@ def expand_hosts(folded: str) -> list[str]:
         raise HostNameError(f"host list {folded[:100]!r}: expected at most {_MAX_FOLDED} names")
     from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException  # 60 ms, rarely needed
 
+    names: dict[str, None] = {}
     try:
-        names = list(NodeSet(folded, resolver=RESOLVER_NOGROUP))
+        for part in _parts(folded):
+            is_name = _HOST.fullmatch(part)  # thousands of names are common
+            names.update(dict.fromkeys([part] if is_name else NodeSet(part, resolver=RESOLVER_NOGROUP)))
     except NodeSetException as error:
         raise HostNameError(f"host list {folded!r}: {error}; expected e.g. lce[001-072],heastro1") from None
     return [check_host_name(name) for name in names]
@@ -76,6 +82,15 @@ def fold_hosts(names: Iterable[str]) -> str:
     from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
 
     return str(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))
+
+
+def _parts(folded: str) -> list[str]:
+    """Split at the commas outside brackets; a NodeSet would sort the parts."""
+    commas = [match.start() for match in _COMMA.finditer(folded) if match[1]]
+    starts, ends = [0, *(comma + 1 for comma in commas)], [*commas, len(folded)]
+    parts = [folded[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+    # Operators work on all that is before them, and what is wrong with `a,,b` the parser tells.
+    return parts if all(parts) and not set("!&^") & set(folded) else [folded]
 
 
 def _count_folded(folded: str) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import MapfileError
 
-__all__ = ["DataProduct", "MultiDataProduct"]
+__all__ = ["DataProduct", "MultiDataProduct", "names_of"]
 
 
 @dataclass(slots=True)
@@ -67,3 +67,8 @@ class MultiDataProduct:
         if len(self.file_skip) != len(self.file):
             counts = f"{len(self.file_skip)} and {len(self.file)}"
             raise MapfileError(f"expected as many values in 'file_skip' as in 'file', got {counts}")
+
+
+def names_of(product: DataProduct | MultiDataProduct) -> list[str]:
+    """Return the file of an entry, or its files."""
+    return [product.file] if isinstance(product, DataProduct) else product.file

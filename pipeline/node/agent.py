@@ -13,6 +13,7 @@ import os
 import selectors
 import signal
 import socket
+import stat
 import sys
 import time
 from typing import Any
@@ -190,8 +191,9 @@ def _boottime_s() -> float:
 
 def _stat(path: str) -> list[Any]:
     """Return [kind, size in bytes] of a path on this host; kind is file, directory, other or missing."""
-    path = os.path.expanduser(path)
-    if not os.path.exists(path):
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
         return ["missing", 0]
-    kind = "file" if os.path.isfile(path) else "directory" if os.path.isdir(path) else "other"
-    return [kind, os.path.getsize(path)]
+    kind = "file" if stat.S_ISREG(status.st_mode) else "directory" if stat.S_ISDIR(status.st_mode) else "other"
+    return [kind, status.st_size]

@@ -16,6 +16,7 @@ from pipeline.run.dispatcher import Dispatcher
 from pipeline.run.events import Event
 from pipeline.run.reach import Reach
 from pipeline.run.store import RunStore
+from pipeline.run.textfiles import check_writable
 
 __all__ = ["ActiveRun", "check_job_name", "check_start_time", "format_start_time"]
 
@@ -81,6 +82,18 @@ class ActiveRun:
         path = self.job_directory.joinpath(*parts)
         _make_directory(path.parent)
         return str(path)
+
+    def output_path(self, given: str | None, *parts: str) -> str:
+        """
+        Return the path of a file to be written in the end: `given`, or else the one below the job directory.
+
+        Raises:
+            UsageError: If `given` is surely not to be written. To be asked before hours of work.
+        """
+        if given:
+            check_writable(given)
+            return given
+        return str(self.job_directory.joinpath(*parts)) if self.is_dry else self.path_for(*parts)
 
     @cached_property
     def reach(self) -> Reach:

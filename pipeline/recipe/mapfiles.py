@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar, overload
 
 from pipeline.errors import MapfileError
-from pipeline.formats.mapfile import Product, Products, format_mapfile, is_exact_as_parset, parse_mapfile
+from pipeline.formats.mapfile import Product, Products, format_mapfile, parse_mapfile
 from pipeline.formats.values import quote_value
-from pipeline.model.products import DataProduct, MultiDataProduct
+from pipeline.maps.combine import misfit
+from pipeline.model.products import DataProduct, MultiDataProduct, names_of
 from pipeline.run.textfiles import MAX_TEXT_BYTES, one_line, read_text, write_text
 
 __all__ = [
@@ -42,7 +43,7 @@ class _Map(Generic[_P]):
 
     def __init__(self, data: Iterable[Any] = (), iterator: Callable[[list[_P]], Iterator[Any]] = iter) -> None:
         """
-        Take data products, or their values as tuples or dictionaries.
+        Copy data products, or take their values as tuples or dictionaries.
 
         Raises:
             MapfileError: With all entries that are none.
@@ -91,7 +92,7 @@ class _Map(Generic[_P]):
         write_mapfile(path, self._data, form)
 
     def append(self, item: Any) -> None:
-        """Add a product, or its values as a tuple or dictionary, at the end."""
+        """Add a copy of a product, or its values as a tuple or dictionary, at the end."""
         self._data.append(self._product(item))
 
     def not_skipped(self) -> list[_P]:
@@ -113,7 +114,11 @@ class _Map(Generic[_P]):
     @overload
     def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: int | slice) -> _P | Self:
-        return type(self)(self._data[index], self.iterator) if isinstance(index, slice) else self._data[index]
+        if not isinstance(index, slice):
+            return self._data[index]
+        part = type(self)(iterator=self.iterator)
+        part._data = self._data[index]  # the very products, as with a slice of a list
+        return part
 
     def __eq__(self, other: object) -> bool:
         """Whether both are of one class and have equal products in the same order."""
@@ -127,7 +132,11 @@ class _Map(Generic[_P]):
     def _products(self, data: Iterable[Any]) -> list[_P]:
         products: list[_P] = []
         problems: list[str] = []
-        for number, item in enumerate(data, 1):
+        try:
+            items = iter(data)
+        except TypeError:
+            raise MapfileError(f"expected a list of data products, got {_shown(data)}") from None
+        for number, item in enumerate(items, 1):
             try:
                 products.append(self._product(item))
             except MapfileError as error:
@@ -137,9 +146,9 @@ class _Map(Generic[_P]):
         return products
 
     def _product(self, item: Any) -> _P:
-        if type(item) is self._kind:
-            return item
         try:
+            if type(item) is self._kind:
+                return self._checked(self._kind(*(getattr(item, name) for name in self._kind.__slots__)))
             if isinstance(item, Mapping):
                 return self._checked(self._kind(**item))
             if isinstance(item, tuple | list):
@@ -173,6 +182,9 @@ class MultiDataMap(_Map[MultiDataProduct]):
 
     def _checked(self, product: MultiDataProduct) -> MultiDataProduct:
         product.file = [_file_name(file) for file in product.file]
+        odd = [skip for skip in product.file_skip if not isinstance(skip, bool)]
+        if odd:
+            raise MapfileError(f"expected True or False in file_skip, got {_shown(odd[0])}")
         return super()._checked(product)
 
 
@@ -200,7 +212,7 @@ def write_mapfile(path: _Path, products: Sequence[Product], form: str | None = N
     Raises:
         MapfileError: If the file cannot be written, or a name cannot stand in it, or nothing would read it again.
     """
-    text = format_mapfile(products, form or ("parset" if is_exact_as_parset(products) else "literal"))
+    text = format_mapfile(products, form)
     n_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
     if n_bytes > MAX_TEXT_BYTES:
         # Not written, since nothing would read it: two smaller ones can be.
@@ -227,7 +239,7 @@ def store_data_map(path: _Path, data: DataMap | MultiDataMap | Iterable[Any], fo
 
 def validate_data_maps(*maps: DataMap | MultiDataMap) -> bool:
     """Whether the maps are of equal length and the entries at each index are on the same host."""
-    return bool(maps) and not _misfit(maps)
+    return bool(maps) and not misfit(*(one.data for one in maps))
 
 
 def align_data_maps(*maps: DataMap | MultiDataMap) -> None:
@@ -239,9 +251,9 @@ def align_data_maps(*maps: DataMap | MultiDataMap) -> None:
     """
     if len(maps) < 2:
         raise MapfileError(f"expected at least two maps to align, got {len(maps)}")
-    misfit = _misfit(maps)
-    if misfit:
-        raise MapfileError(misfit)
+    problem = misfit(*(one.data for one in maps))
+    if problem:
+        raise MapfileError(problem)
     for products in zip(*(one.data for one in maps), strict=True):
         skip = any(product.skip for product in products)
         for product in products:
@@ -261,28 +273,13 @@ def tally_data_map(data: DataMap | MultiDataMap, exist: Callable[[str, list[str]
     """
     asked: defaultdict[str, list[str]] = defaultdict(list)
     for product in data.data:
-        asked[product.host] += _files_of(product)
+        asked[product.host] += names_of(product)
     there = {
         (host, file): is_there
         for host, files in asked.items()
         for file, is_there in zip(files, exist(host, files), strict=True)
     }
-    return [all(there[product.host, file] for file in _files_of(product)) for product in data.data]
-
-
-def _files_of(product: Product) -> list[str]:
-    return [product.file] if isinstance(product, DataProduct) else product.file
-
-
-def _misfit(maps: Sequence[DataMap | MultiDataMap]) -> str:
-    lengths = [len(one) for one in maps]
-    if len(set(lengths)) > 1:
-        return f"expected maps of equal length, got {', '.join(map(str, lengths))} entries"
-    for number, products in enumerate(zip(*(one.data for one in maps), strict=True), 1):
-        hosts = [product.host for product in products]
-        if len(set(hosts)) > 1:
-            return f"entry {number}: expected the same host in all maps, got {', '.join(map(_shown, hosts))}"
-    return ""
+    return [all(there[product.host, file] for file in names_of(product)) for product in data.data]
 
 
 def _file_name(file: object) -> str:

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from pipeline.errors import UsageError
+from pipeline.maps.names import make_absolute
 from pipeline.maps.rules import WHOLE_CLUSTER, Rule, map_files
 from pipeline.model.jobs import ComputeJob
 from pipeline.model.products import DataProduct
@@ -64,10 +65,10 @@ class MappingRecipe(BaseRecipe, RemoteCommand):
         super().go()
         products = self._map(self._files())
         self.logger.info("%d files on %d hosts", len(products), len({product.host for product in products}))
+        mapfile = self.run.output_path(self.inputs["mapfile"], "mapfiles", f"{self.name}.mapfile")
         is_well = self._check(products) if self.inputs["check"] else True
         if self.run.is_dry:
             return 0
-        mapfile = self.inputs["mapfile"] or self.run.path_for("mapfiles", f"{self.name}.mapfile")
         store_data_map(mapfile, products)
         self.outputs["mapfile"] = mapfile
         return 0 if is_well and not all(product.skip for product in products) else 1
@@ -80,7 +81,8 @@ class MappingRecipe(BaseRecipe, RemoteCommand):
             raise UsageError(f"{self.name}: expected names of files, got an empty one")
         if not names:
             raise UsageError(f"{self.name}: expected at least one file, got none; name files or give --from-file")
-        return [os.path.abspath(name) for name in names]
+        # Not abspath: "/data/link/../x" is another file than "/data/x".
+        return [make_absolute(name, os.getcwd()).rstrip("/") or "/" for name in names]
 
     def _map(self, files: Sequence[str]) -> list[DataProduct]:
         text = self.inputs["rule"] or self.classic_rule

@@ -64,24 +64,25 @@ def read_tasks(paths: Iterable[str | os.PathLike[str]], scope: Mapping[str, str]
 
 def read_input_defaults(path: str | os.PathLike[str]) -> dict[str, Setting]:
     """
-    Read the parset beside a recipe; quotes around a value as a whole go, those inside lists and records stay.
+    Read the parset beside a recipe; quotes go as `Parset.get_string` removes them, those in lists and records stay.
+
+    What is odd in the file but kept is logged as a warning.
 
     Returns:
         Name -> text and `file:line`; of a repeated name the last.
 
     Raises:
-        ParsetError: With all problems of the file; a line that a parset only tolerates is one.
+        ParsetError: With all problems of the file.
     """
     from pipeline.recipe.parsets import read_parset  # few recipes have such a file
 
-    parset = read_parset(path, strict=True)
-    return {key: Setting(_plain(parset.raw(key)), parset.where(key).rpartition(":")[0]) for key in parset}
-
-
-def _plain(value: str) -> str:
-    """Remove quotes around the whole; in lists and records they still have a meaning."""
-    is_quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"" and value[0] not in value[1:-1]
-    return value[1:-1] if is_quoted else value
+    parset = read_parset(path)
+    settings: dict[str, Setting] = {}
+    for key in parset:
+        has_parts = parset.raw(key).startswith(("[", "{", "("))  # in those quotes still have a meaning
+        value = parset.raw(key) if has_parts else parset.get_string(key)
+        settings[key] = Setting(value, parset.where(key).rpartition(":")[0])
+    return settings
 
 
 def _add_file(tasks: dict[str, dict[str, Setting]], path: str | os.PathLike[str], scope: Mapping[str, str]) -> None:

@@ -21,6 +21,8 @@ def read_names(path: str, *, ends_with_nul: bool = False) -> Iterator[str]:
     """
     Yield the names of a list, one per line, as they are read; empty ones are left out.
 
+    Of lines, a byte order mark in front of the first and a carriage return at the end of each are dropped.
+
     Args:
         path: Of a regular file; `-` is standard input.
         ends_with_nul: Names end with NUL, as `find -print0` writes them, not with a newline.
@@ -31,10 +33,16 @@ def read_names(path: str, *, ends_with_nul: bool = False) -> Iterator[str]:
     end = b"\0" if ends_with_nul else b"\n"
     where = "<stdin>" if path == "-" else one_line(path)
     rest = b""
-    for chunk in _chunks(path):
-        head, _, tail = (rest + chunk).rpartition(end)
-        if not ends_with_nul and (b"\0" in head or b"\0" in tail):
-            raise MapfileError(f"{where}: expected names on lines, got a NUL byte; -0 reads names that end with one")
+    for number, chunk in enumerate(_chunks(path)):
+        if number == 0 and not ends_with_nul:
+            chunk = chunk.removeprefix(b"\xef\xbb\xbf")
+        head, found, tail = (rest + chunk).rpartition(end)
+        if not ends_with_nul:
+            if b"\0" in head or b"\0" in tail:
+                raise MapfileError(
+                    f"{where}: expected names on lines, got a NUL byte; -0 reads names that end with one"
+                )
+            head = (head + found).replace(b"\r\n", b"\n")
         if len(tail) > _MAX_NAME_BYTES:
             raise MapfileError(f"{where}: expected names of at most {_MAX_NAME_BYTES} bytes, got a longer one")
         rest = tail
@@ -49,9 +57,9 @@ def find_files(word: str, pattern: str | None = None) -> list[str]:
 
     Args:
         word: A file, as it is; else a pattern (`*`, `?`, `[...]`, `**`), whose matches come sorted. A directory stands
-            for the files in it at any depth, sorted, without hidden ones; links to directories are not followed. A
-            directory with a `table.dat` (a casacore table, such as a MeasurementSet) counts as one file, and so does
-            one whose name matches `pattern`.
+            for the files in it at any depth, sorted, without hidden ones, FIFOs, devices and links to nothing; links to
+            directories are not followed. A directory with a `table.dat` (a casacore table, such as a MeasurementSet)
+            counts as one file, and so does one whose name matches `pattern`.
         pattern: Only names that match it, of what is found in directories.
 
     Raises:
@@ -89,7 +97,7 @@ def _files_of(top: str, pattern: str | None, problems: list[str]) -> Iterator[st
         path = waiting.pop()
         is_wanted = matches(os.path.basename(path.rstrip("/"))) is not None
         if not os.path.isdir(path) or (pattern is not None and is_wanted) or _is_table(path):
-            if is_wanted or path is top:
+            if path is top or (is_wanted and not _is_special(path)):
                 yield path
         elif path is top or not os.path.islink(path):
             waiting += _entries(path, problems)
@@ -103,6 +111,17 @@ def _entries(directory: str, problems: list[str]) -> list[str]:
         problems.append(f"{one_line(directory)}: cannot be read: {error.strerror}")
         return []
     return [os.path.join(directory, name) for name in names if not name.startswith(".")]
+
+
+def _is_special(path: str) -> bool:
+    """Whether there is nothing to read: a FIFO, a device, a link to nothing. What cannot be looked at may be a file."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _is_table(directory: str) -> bool:

@@ -18,11 +18,11 @@ def write_stdout_exactly(pieces: Iterable[str]) -> str:
     Write text that another program reads: UTF-8 whatever the locale, and surrogate escapes as the bytes they stand for.
 
     Returns:
-        Why it cannot be written, empty if it is or nobody wants it; the remaining pieces are then not asked for.
+        Why it cannot be written, empty if it is or its reader has gone; the remaining pieces are then not asked for.
     """
     stream = sys.stdout
     if stream is None:
-        return ""
+        return "it is closed"
     try:
         stream.flush()
         try:

@@ -2,15 +2,24 @@
 
 import contextlib
 import os
+import secrets
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline.errors import UsageError
 
-__all__ = ["MAX_TEXT_BYTES", "one_line", "open_private", "read_input", "read_text", "write_pieces", "write_text"]
+__all__ = [
+    "MAX_TEXT_BYTES",
+    "check_writable",
+    "one_line",
+    "open_private",
+    "read_input",
+    "read_text",
+    "write_pieces",
+    "write_text",
+]
 
 MAX_TEXT_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 20
@@ -90,27 +99,56 @@ def read_input(
     return _text_of(data, "<stdin>", error)
 
 
-def write_text(path: _Path, text: str, *, error: type[UsageError] = UsageError) -> None:
+def write_text(path: _Path, text: str, *, error: type[UsageError] = UsageError, is_private: bool = True) -> None:
     """
     Write a file at once: a reader, or a crash, sees the old text or the new, never a part.
 
-    The file is for its owner only (0600 and the umask). Where `path` is a link, the file it points to is replaced.
+    A file that is there keeps its permissions. Where `path` is a link, the file it points to is replaced.
+
+    Args:
+        path: Of a regular file, or of none yet.
+        text: All of it.
+        error: Class of what is raised.
+        is_private: A new file is for its owner only (0600), not for those that the umask allows.
 
     Raises:
         UsageError: Of class `error`; one line with the path. The old file is then untouched.
     """
-    write_pieces(path, [text], error=error)
+    write_pieces(path, [text], error=error, is_private=is_private)
 
 
-def write_pieces(path: _Path, pieces: Iterable[str], *, error: type[UsageError] = UsageError) -> None:
+def write_pieces(
+    path: _Path, pieces: Iterable[str], *, error: type[UsageError] = UsageError, is_private: bool = True
+) -> None:
     """Write a file as `write_text` does, piece by piece; what making the pieces raises leaves the old file alone."""
     try:
         target = Path(os.path.realpath(path))
+        kept_mode = None
         with contextlib.suppress(FileNotFoundError):
-            _check_regular(target.stat().st_mode, path, error)
-        _replace(target, (piece.encode("utf-8", "surrogateescape") for piece in pieces))
+            kept_mode = target.stat().st_mode
+            _check_regular(kept_mode, path, error)
+        chunks = (piece.encode("utf-8", "surrogateescape") for piece in pieces)
+        _replace(target, chunks, 0o600 if is_private else 0o666, kept_mode)
     except (OSError, ValueError) as problem:
         raise error(f"{one_line(path)}: cannot be written: {_reason(problem)}") from None
+
+
+def check_writable(path: _Path) -> None:
+    """
+    Find out, before the work, whether `write_text` could write a file; nothing is left behind.
+
+    Raises:
+        UsageError: One line with the path.
+    """
+    try:
+        target = Path(os.path.realpath(path))
+        with contextlib.suppress(FileNotFoundError):
+            _check_regular(target.stat().st_mode, path, UsageError)
+        descriptor, name = _open_beside(target, 0o600)
+        os.close(descriptor)
+        os.unlink(name)
+    except (OSError, ValueError) as problem:
+        raise UsageError(f"{one_line(path)}: cannot be written: {_reason(problem)}") from None
 
 
 def open_private(path: str, flags: int) -> int:
@@ -156,10 +194,22 @@ def _check_regular(mode: int, path: _Path, error: type[UsageError]) -> None:
         raise error(f"{one_line(path)}: expected a regular file, found a {kind}")
 
 
-def _replace(target: Path, chunks: Iterable[bytes]) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+def _open_beside(target: Path, mode: int) -> tuple[int, str]:
+    """Make a file in the same folder; returns its descriptor and path."""
+    # Not tempfile: that knows no other mode than 0600, and counts no bytes. A name has at most 255 of them.
+    start = target.name.encode("utf-8", "surrogateescape")[:100].decode("utf-8", "ignore")
+    name = os.path.join(target.parent, f".{start}.{secrets.token_hex(8)}")
+    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), name
+
+
+def _replace(target: Path, chunks: Iterable[bytes], new_mode: int, kept_mode: int | None) -> None:
+    """Write beside `target`, then rename; the mode is that of the file replaced, else the new one and the umask."""
+    descriptor, name = _open_beside(target, new_mode if kept_mode is None else 0o600)
     try:
         with open(descriptor, "wb") as file:
+            if kept_mode is not None:
+                with contextlib.suppress(OSError):  # not every file system can
+                    os.fchmod(descriptor, kept_mode & 0o777)
             file.writelines(chunks)
             file.flush()
             os.fsync(descriptor)

@@ -6,8 +6,9 @@ may be a directory, e.g. a measurement set. What is there already and equals its
 """
 
 import sys
+from bisect import bisect_right
 from collections import Counter
-from posixpath import basename, normpath
+from posixpath import basename, isabs, normpath
 
 from pipeline import (
     BaseRecipe,
@@ -61,6 +62,9 @@ class copier(BaseRecipe, RemoteCommand):
         sources = DataMap.load(self.inputs["mapfile_source"])
         targets = DataMap.load(self.inputs["mapfile_target"])
         pairs = self.checked(sources, targets)
+        folder = self.inputs["mapfiles_dir"]
+        mapfile = self.inputs["mapfile"] or (folder and "%s/%s.mapfile" % (folder, self.name))
+        mapfile = self.run.output_path(mapfile, "mapfiles", self.name + ".mapfile")
         described = self.describe(pairs)
         jobs = self.copy(pairs, described)
         if self.run.is_dry:
@@ -68,7 +72,8 @@ class copier(BaseRecipe, RemoteCommand):
         is_copied = {at: job.results["is_copied"] for at, job in jobs.items() if job.results["status"] == "OK"}
         for at in pairs:
             targets[at].skip = at not in is_copied
-        self.write(targets)
+        targets.save(mapfile)
+        self.outputs["mapfile"] = self.outputs["mapfile_target_copied"] = mapfile
         self.outputs["copied"] = n_copied = sum(is_copied.values())
         self.outputs["present"] = len(is_copied) - n_copied
         self.outputs["failed"] = n_failed = len(pairs) - len(is_copied)
@@ -81,27 +86,34 @@ class copier(BaseRecipe, RemoteCommand):
         if len(sources) != len(targets):
             what = self.inputs["mapfile_target"], len(sources), self.inputs["mapfile_source"], len(targets)
             raise UsageError("%s: expected %d entries as in %s, got %d" % what)
-        if not sources:
-            raise UsageError("%s: expected at least one entry, got an empty mapfile" % self.inputs["mapfile_source"])
         for source, target in zip(sources, targets, strict=True):
             target.skip = target.skip or source.skip
         pairs = {at: pair for at, pair in enumerate(zip(sources, targets, strict=True)) if not pair[1].skip}
-        times = Counter((target.host, normpath(target.file)) for _, target in pairs.values())
-        problems = [self.problem(source, target, times) for source, target in pairs.values()]
-        if any(problems):
-            raise UsageError([problem for problem in problems if problem][:MAX_PROBLEMS])
+        if not pairs:
+            found = "only skipped ones" if len(sources) else "an empty mapfile"
+            raise UsageError("%s: expected at least one entry, got %s" % (self.inputs["mapfile_source"], found))
+        for of in (self.problem_of_paths, self.problem_of_pair, Overlaps(pairs.values()).problem):
+            told = ((target, of(source, target)) for source, target in pairs.values())
+            shown = self.inputs["mapfile_target"] + ": %s:%a: %s"
+            problems = [shown % (target.host, target.file, problem) for target, problem in told if problem]
+            if problems:
+                raise UsageError(problems[:MAX_PROBLEMS])
         return pairs
 
-    def problem(self, source, target, times):
-        shown = "%s: %s:%s" % (self.inputs["mapfile_target"], target.host, ascii(target.file))
-        one, other = normpath(source.file), normpath(target.file)
-        if times[target.host, other] > 1:
-            return "%s: expected each place once, got it %d times" % (shown, times[target.host, other])
+    def problem_of_paths(self, source, target):
+        if not isabs(source.file) or place(source.file) == "/":
+            return "expected a source with an absolute path below /, got %a" % source.file
+        if not isabs(target.file) or place(target.file) == "/":
+            return "expected an absolute path below /"
+        return ""
+
+    def problem_of_pair(self, source, target):
+        one, other = place(source.file), place(target.file)
         if not self.inputs["allow_rename"] and basename(one) != basename(other):
-            return "%s: expected the name %s of its source; see --allow-rename" % (shown, ascii(basename(one)))
+            return "expected the name %a of its source; see --allow-rename" % basename(one)
         # Whatever the hosts: with a common file system one would be copied into or over itself.
-        if one.startswith(other.rstrip("/") + "/") or other.startswith(one.rstrip("/") + "/"):
-            return "%s: expected the whole path of the copy, not inside or around %s" % (shown, ascii(one))
+        if one != other and (is_inside(one, other) or is_inside(other, one)):
+            return "expected the whole path of the copy, not inside or around %a" % one
         return ""
 
     def describe(self, pairs):
@@ -132,13 +144,66 @@ class copier(BaseRecipe, RemoteCommand):
         words, timeout_s = ["python", self.node_script], self.inputs["timeout_s"]
         return ComputeJob(host, words, arguments=[task, *arguments], name=task, timeout_s=timeout_s)
 
-    def write(self, targets):
-        folder = self.inputs["mapfiles_dir"]
-        path = self.inputs["mapfile"] or (folder and "%s/%s.mapfile" % (folder, self.name))
-        path = path or str(self.run.path_for("mapfiles", self.name + ".mapfile"))
-        targets.save(path)
-        self.outputs["mapfile"] = path
-        self.outputs["mapfile_target_copied"] = path
+
+class Overlaps:
+    """Finds copies that would replace, wholly or in part, what another entry of the maps reads or writes."""
+
+    def __init__(self, pairs):
+        self.times = Counter((target.host, place(target.file)) for _, target in pairs)
+        self.sources = tops(place(source.file) for source, _ in pairs)
+        self.sources_on = self.by_host(source for source, _ in pairs)
+        self.targets_on = self.by_host(target for _, target in pairs)
+
+    def by_host(self, products):
+        places = {}
+        for product in products:
+            places.setdefault(product.host, []).append(place(product.file))
+        return {host: tops(found) for host, found in places.items()}
+
+    def problem(self, source, target):
+        path = place(target.file)
+        if self.times[target.host, path] > 1:
+            return "expected each place once, got it %d times" % self.times[target.host, path]
+        other = touching(path, self.targets_on[target.host])
+        if other != path:
+            return "expected separate places, got %a, too" % other
+        if path != place(source.file):
+            # Whatever the hosts, as they may have a common file system.
+            other = touching(path, self.sources)
+        else:
+            # One path on two hosts: on a common file system nothing is copied, else only that host's sources matter.
+            other = source.host != target.host and touching(path, self.sources_on.get(target.host, []))
+        return "expected a place apart from all sources, got %a as one" % other if other else ""
+
+
+def place(path):
+    """Return an absolute path without . and .. and needless slashes; normpath alone keeps two at the beginning."""
+    return "/" + normpath(path).lstrip("/")
+
+
+def is_inside(path, folder):
+    """Tell whether a path is the folder or below it."""
+    return (path + "/").startswith(folder + "/")
+
+
+def tops(paths):
+    """Return the paths that are not inside another, sorted as if each ended in a slash: what is inside comes next."""
+    found = []
+    for path in sorted(set(paths), key=closed):
+        if not (found and is_inside(path, found[-1])):
+            found.append(path)
+    return found
+
+
+def touching(path, sorted_tops):
+    """Return one of what `tops` gave that equals, contains or is inside a path; empty if there is none."""
+    at = bisect_right(sorted_tops, closed(path), key=closed)
+    near = sorted_tops[max(at - 1, 0) : at + 1]
+    return next((one for one in near if is_inside(one, path) or is_inside(path, one)), "")
+
+
+def closed(path):
+    return path + "/"
 
 
 if __name__ == "__main__":

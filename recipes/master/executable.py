@@ -10,6 +10,7 @@ without its ending, {host} its host; {{ and }} are braces.
 
 import json
 import sys
+from posixpath import join
 
 from pipeline import (
     BaseRecipe,
@@ -25,6 +26,8 @@ from pipeline import (
 )
 from pipeline.formats.placeholders import file_values, parse_template
 from pipeline.run.textfiles import write_text
+
+MAX_PROBLEMS = 100
 
 
 class TemplateField(StringField):
@@ -65,6 +68,8 @@ class executable(BaseRecipe, RemoteCommand):
     def go(self):
         super().go()
         products = self.read_mapfile()
+        self.check_results_apart(products.not_skipped())
+        mapfile = self.run.output_path(self.inputs["output_mapfile"], "mapfiles", self.name + ".mapfile")
         jobs = [None if product.skip else self.job(product.host, product.file) for product in products]
         to_run = [job for job in jobs if job]
         self._schedule_jobs(to_run)
@@ -72,7 +77,7 @@ class executable(BaseRecipe, RemoteCommand):
             return 0
         outputs = [self.filled("output", product.host, product.file) for product in products]
         entries = [entry(*one) for one in zip(products, outputs, jobs, strict=True)]
-        self.write(entries)
+        self.write(entries, mapfile)
         failed = sum(one["status"] not in ("OK", "SKIPPED") for one in entries)
         if failed:
             self.logger.warning("%d of %d failed and are skipped in the mapfile put out", failed, len(to_run))
@@ -88,6 +93,24 @@ class executable(BaseRecipe, RemoteCommand):
             raise UsageError("%s: expected at least one file, got %s" % (args[0], found))
         return products
 
+    def check_results_apart(self, products):
+        """Else the one that ends last would take the place of the others."""
+        first, problems = {}, []
+        for at, product in enumerate(products):
+            host, file = product.host, product.file
+            for path in self.results_of(host, file):
+                other_at, other = first.setdefault((host, join(self.filled("cwd", host, file), path)), (at, file))
+                if other_at != at:
+                    what = self.inputs["args"][0], host, path, other, file
+                    problems.append("%s: %s: expected results apart, got %a for %a and %a" % what)
+        if problems:
+            raise UsageError(problems[:MAX_PROBLEMS])
+
+    def results_of(self, host, file):
+        """Return what is made of a file: output and standard output."""
+        paths = (self.filled("output", host, file), self.filled("stdout", host, file))
+        return [path for path in paths if path and path != file]
+
     def filled(self, name, host, file):
         return parse_template(self.inputs[name]).fill(file_values(host, file))
 
@@ -95,22 +118,20 @@ class executable(BaseRecipe, RemoteCommand):
         program, values = self.inputs["executable"], file_values(host, file)
         words = [program, *(parse_template(word).fill(values) for word in self.inputs["arguments"])]
         environment = {str(key): str(value) for key, value in self.inputs["environment"].items()}
-        output, stdout = self.filled("output", host, file), self.filled("stdout", host, file)
         return ComputeJob(
             host,
             ["python", self.node_script],
             # Not the job's environment: that is also the node script's, whose Python it could break.
-            arguments=[words, environment, stdout],
+            arguments=[words, environment, self.filled("stdout", host, file)],
             name=program.rstrip("/").rpartition("/")[2],
             cwd=self.filled("cwd", host, file) or None,
             timeout_s=self.inputs["timeout_s"],
-            outputs=[path for path in (output, stdout) if path and path != file],
+            outputs=self.results_of(host, file),
         )
 
-    def write(self, entries):
+    def write(self, entries, mapfile):
         results = self.run.path_for("results", self.run.start_time, self.name + ".jsonl")
         write_text(results, "".join(json.dumps(one) + "\n" for one in entries))
-        mapfile = self.inputs["output_mapfile"] or str(self.run.path_for("mapfiles", self.name + ".mapfile"))
         DataMap((one["host"], one["output"], one["status"] != "OK") for one in entries).save(mapfile)
         self.outputs["results"] = results
         self.outputs["mapfile"] = mapfile

@@ -54,12 +54,12 @@ class find_files(BaseRecipe, RemoteCommand):
         super().go()
         if not self.inputs["args"]:
             raise UsageError("find_files: expected folders to look into, e.g. '/data*', got none")
+        mapfile = self.run.output_path(self.inputs["mapfile"], "mapfiles", self.name + ".mapfile")
         jobs = [self.job(host) for host in dict.fromkeys(self.hosts())]
         self._schedule_jobs(jobs)
         if self.run.is_dry:
             return 0
         found = DataMap(DataProduct(job.host, name) for job in jobs for name in self.names(job))
-        mapfile = self.inputs["mapfile"] or str(self.run.path_for("mapfiles", self.name + ".mapfile"))
         found.save(mapfile)
         n_searched = sum(job.results["status"] == "OK" for job in jobs)
         self.outputs["mapfile"] = mapfile

@@ -24,15 +24,18 @@ class touch_files(BaseRecipe, RemoteCommand):
         wrong = [product.file for product in made.not_skipped() if not product.file.endswith(".inp")]
         if wrong:
             raise UsageError("touch_files: expected files that end in .inp, got %r" % file for file in wrong)
+        if not made.not_skipped():
+            found = "only skipped ones" if len(made) else "an empty mapfile"
+            raise UsageError("%s: expected at least one file, got %s" % (self.inputs["args"][0], found))
         for product in made:
             product.file = product.file.removesuffix(".inp") + ".out"
+        mapfile = self.run.output_path(self.inputs["output_mapfile"], "mapfiles", self.name + ".mapfile")
         jobs = [(product, self.job(product.host, product.file)) for product in made.not_skipped()]
         self._schedule_jobs([job for _, job in jobs])
         if self.run.is_dry:
             return 0
         for product, job in jobs:
             product.skip = job.results["status"] != "OK"
-        mapfile = self.inputs["output_mapfile"] or self.run.path_for("mapfiles", self.name + ".mapfile")
         made.save(mapfile)
         self.outputs["mapfile"] = mapfile
         return 1 if self.error.is_set() else 0

@@ -55,10 +55,13 @@ class copier(Node):
 
     def copy(self, host, source, target, transport, ssh_config, overwrite):
         """Copy what `describe` has put out on `host`, empty for this one, to the path `target`."""
-        target, tree = os.path.abspath(target), source["tree"]
+        if not os.path.isabs(target):
+            raise NotCopied("%s: expected an absolute path" % (shown(target) or "''"))
+        target, tree = os.path.abspath("/" + target.lstrip("/")), source["tree"]
+        check_place(target, source["path"])
         self.outputs["is_copied"] = False
         if os.path.lexists(target):
-            if os.path.exists(target) and describe(os.path.realpath(target), max_bytes=tree["bytes"]) == tree:
+            if self.equals(target, tree):
                 self.logger.info("%s: is there already and equals its source", shown(target))
                 return
             check_replaceable(target, tree, overwrite)
@@ -75,6 +78,14 @@ class copier(Node):
                 raise NotCopied("%s: expected %s as its source, got %s" % (shown(target), told(tree), told(found)))
             put_in_place(copied, target)
         self.outputs["is_copied"] = True
+
+    def equals(self, target, tree):
+        """Tell whether what is there equals the source; what cannot be read to its end does not."""
+        try:
+            return describe(os.path.realpath(target), max_bytes=tree["bytes"]) == tree
+        except (NotCopied, OSError) as error:
+            self.logger.info("%s: cannot be compared with its source: %s", shown(target), shown(str(error)))
+            return False
 
     def fetch(self, host, source, folder, transport, ssh_config):
         ssh = SSH + (["-F", os.path.expanduser(ssh_config)] if ssh_config else [])
@@ -237,10 +248,20 @@ def sync(folder):
         os.close(descriptor)
 
 
+def check_place(target, source):
+    """Links may lead where the names do not tell."""
+    parent, name = os.path.split(target)
+    path = os.path.join(os.path.realpath(parent), name)
+    if path != source and os.path.commonpath([path, source]) in (path, source):
+        raise NotCopied("%s: expected a place not inside or around its source %s" % (shown(target), shown(source)))
+
+
 def check_replaceable(target, tree, overwrite):
     if not overwrite:
         raise NotCopied("%s: is there already and differs from its source; see --overwrite" % shown(target))
-    kind = "link" if os.path.islink(target) else "directory" if os.path.isdir(target) else "file"
+    mode = os.lstat(target).st_mode
+    kinds = {stat.S_IFLNK: "link", stat.S_IFDIR: "directory", stat.S_IFREG: "file"}
+    kind = kinds.get(stat.S_IFMT(mode), "special file")
     if kind != tree["kind"]:
         raise NotCopied("%s: expected a %s to overwrite, found a %s" % (shown(target), tree["kind"], kind))
 
@@ -275,22 +296,32 @@ def remove(folder):
 
 
 def put_in_place(copied, target):
-    """Rename a copy; a directory that it replaces goes beside the copy, to be removed with its folder."""
+    """Rename a copy; a directory that it replaces is first renamed to a hidden name beside it, and then removed."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # between the two renames there is neither the old nor the new
     mode, old = stat.S_IMODE(os.stat(copied).st_mode), ""
     if os.path.isdir(copied):
         os.chmod(copied, mode | stat.S_IWUSR)  # a read-only directory cannot be moved elsewhere
     if os.path.isdir(target):
-        old = tempfile.mkdtemp(prefix="old-", dir=os.path.dirname(copied))
+        old = os.path.splitext(os.path.dirname(copied))[0] + ".old"
         os.rename(target, old)
     try:
         os.replace(copied, target)
     except OSError:
         if old:
-            os.rename(old, target)
+            put_back(old, target)
         raise
     os.chmod(target, mode)
     sync(os.path.dirname(target))
+    if old:
+        remove(old)
+
+
+def put_back(old, target):
+    try:
+        os.rename(old, target)
+    except OSError:
+        what = shown(target), shown(old)
+        raise NotCopied("%s: was made anew meanwhile by something else; what was there is now %s" % what) from None
 
 
 def told(tree):

@@ -47,12 +47,17 @@ def run_program(words, environment, stdout=None):
 @contextmanager
 def removed_at_the_end(path):
     """Remove the file if it is still there, also when the agent ends the job."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, leave)
     try:
         yield
     finally:
         with suppress(FileNotFoundError):
             os.unlink(path)
+
+
+def leave(number, frame):
+    signal.signal(number, signal.SIG_IGN)  # another one would cut short what `finally` does
+    sys.exit(128 + number)
 
 
 def die_of(number):

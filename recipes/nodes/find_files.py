@@ -92,9 +92,9 @@ class Search:
 
 
 def expand(folder):
-    """Return the folders that a name with * ? [ stands for, maybe none; another name is the folder itself."""
+    """Return the folders that a name with * ? [ stands for, maybe none; one that is there, or has none, is itself."""
     path = os.path.abspath(os.path.expanduser(os.fsencode(folder)))
-    if not glob.has_magic(path):
+    if os.path.lexists(path) or not glob.has_magic(path):
         return [path]
     return [match for match in sorted(glob.glob(path)) if os.path.isdir(match)]
 

@@ -104,7 +104,8 @@ class _Budget:
             raise ParsetError(f"expected at most {_MAX_CHARS} characters, got more with {quote_value(self._text)}")
 
     def number(self, digits: str) -> int:
-        if len(digits.lstrip("0")) > 10 or int(digits) > _MAX_NUMBER:
+        digits = digits.lstrip("0") or "0"  # thousands of zeros are more than int takes
+        if len(digits) > 10 or int(digits) > _MAX_NUMBER:
             raise ParsetError(f"expected a number up to {_MAX_NUMBER}, got {quote_value(digits)}")
         return int(digits)
 
@@ -150,7 +151,7 @@ class _Repeats(_Budget):
         if n_equal:
             copy = self.expanded(body, depth, times)
             self.take(n_equal, copy)
-            copies.append(",".join([copy]) if n_equal == 1 else (copy + ",") * (n_equal - 1) + copy)
+            copies.append((copy + ",") * (n_equal - 1) + copy)
         if tail:
             copies += [","] * bool(n_equal)
             copies.append(self.expanded(body + tail, depth, times))
@@ -243,12 +244,13 @@ class _Ranges(_Budget):
                 raise ParsetError(f"expected at most {MAX_DEPTH} ranges in an element, got {quote_value(text)}")
             prefix, digits, suffix, end = found
             width, numbers = len(match[1]), self._numbers(match[1], digits)
-            times = self.multiplied(times, len(numbers))
+            # What follows the suffix follows the last copy only, and does not multiply.
+            inner = self.multiplied(times, len(numbers))
             self.take(len(numbers) - 1, prefix + suffix, width)
             parts.append(text[:token])
             if ".." in suffix:
                 for number in numbers[:-1]:
-                    parts += (*self._element(f"{prefix}{number:0{width}d}{suffix}", times, depth), ",")
+                    parts += (*self._element(f"{prefix}{number:0{width}d}{suffix}", inner, depth), ",")
             else:
                 parts.append((prefix, numbers[:-1], width, suffix))
             text = f"{prefix}{numbers[-1]:0{width}d}{suffix}{text[end:]}"

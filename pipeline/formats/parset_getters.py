@@ -16,6 +16,7 @@ from pipeline.formats.parset_values import (
     to_string,
     to_time,
 )
+from pipeline.formats.values import show_key
 
 __all__ = ["Getters"]
 
@@ -112,10 +113,14 @@ class Getters(ABC):
         except ParsetError as error:
             if key not in self:
                 raise
-            raise ParsetError([f"{self.where(key)}: {key}: {problem}" for problem in error.problems]) from None
+            raise ParsetError(
+                [f"{self.where(key)}: {show_key(key)}: {problem}" for problem in error.problems]
+            ) from None
 
     def _vector(self, key: str, default: Sequence[_T], expand: bool, convert: Callable[[str], _T]) -> list[_T]:
         def elements(text: str) -> list[_T]:
             return [convert(element) for element in split_vector(expand_text(text) if expand else text)]
 
-        return list(self._get(key, default, elements))
+        found = self._get(key, default, elements)
+        # A default that is none, e.g. None, comes back as it is.
+        return list(found) if isinstance(found, (list, tuple)) else found  # type: ignore[return-value]

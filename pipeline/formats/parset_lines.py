@@ -7,13 +7,15 @@ A backslash at the end of a line is dropped. So did the original; strict mode re
 """
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pipeline.formats.values import WHITESPACE, quote_value
 
-__all__ = ["Entry", "ParsedLines", "parse_lines", "place_of"]
+__all__ = ["Block", "Entry", "ParsedLines", "parse_lines", "read_blocks"]
 
 _MAX_NOTES = 100
+_MAX_COUNT = 10**6  # of keys and of lines, so that no file of an allowed size fills the memory
 _TOKEN = re.compile(r"""[^'"#=]++|'[^']*+'|"[^"]*+"|.""", re.DOTALL)
 _QUOTED = re.compile(r"""'([^']*+)'|"([^"]*+)\"""")
 _LINE = re.compile(r"\s*+([^\n]*+)", re.ASCII)  # with the blank lines before it
@@ -21,25 +23,29 @@ _LINE = re.compile(r"\s*+([^\n]*+)", re.ASCII)  # with the blank lines before it
 
 @dataclass(slots=True)
 class Entry:
+    """A key, its value as it stands, and the place of the key, both from 1; line 0 if it is in no text."""
+
+    key: str
+    value: str
+    line: int = 0
+    column: int = 0
+
+
+@dataclass(slots=True)
+class Block:
     """
-    A key's value as it stands, and where: in characters from the start of the text.
+    The lines of a key and its value, or of the keys that share a line: characters from the start of the text.
 
     Attributes:
-        key_at: Where the key begins; -1 if it is in no text.
-        start: Where the first of its lines begins.
-        value_at: Where its value begins on the key's line.
-        end: Behind its last line, the line feed not included.
-        is_alone: No other key is on its line.
-        earlier: The same key before, whose value does not count.
+        start: Where the first line begins.
+        value_at: Where the value of the last key begins on its line.
+        end: Behind the last line, the line feed not included.
     """
 
-    value: str
-    key_at: int = -1
-    start: int = 0
-    value_at: int = 0
-    end: int = 0
-    is_alone: bool = True
-    earlier: "Entry | None" = None
+    start: int
+    value_at: int
+    end: int
+    entries: list[Entry] = field(default_factory=list)
 
 
 @dataclass
@@ -48,7 +54,7 @@ class ParsedLines:
     What a text holds.
 
     Attributes:
-        entries: By key, in the order in which the keys first appear; of a repeated key the last.
+        entries: By (folded) key, in the order in which the keys first appear; of a repeated key the last.
         problems: `source:line:column: expected ..., got ...`, at most 100.
         warnings: The same for quirks that are kept, at most 100.
     """
@@ -58,47 +64,76 @@ class ParsedLines:
     warnings: list[str] = field(default_factory=list)
 
 
-def parse_lines(text: str, source: str, *, strict: bool = False) -> ParsedLines:
+def parse_lines(text: str, source: str, *, strict: bool = False, fold: Callable[[str], str] = str) -> ParsedLines:
     """
     Read all lines.
 
     Args:
         source: What the problems name, e.g. the path.
         strict: Quirks are problems, not warnings.
+        fold: Gives the same for keys that are the same.
     """
-    reader = _Reader(text, source, strict)
-    position = 0
-    while position < len(text) and len(reader.parsed.problems) < _MAX_NOTES:
-        match = _LINE.match(text, position)
-        assert match
-        position = match.end() + 1
-        if match[1]:
-            reader.add(match.start(1), match[1])
-    reader.finish()
-    return reader.parsed
+    parsed = ParsedLines()
+    for block in _Reader(text, source, parsed, strict).blocks():
+        for entry in block.entries:
+            name = fold(entry.key)
+            earlier = parsed.entries.get(name)
+            if earlier and len(parsed.warnings) < _MAX_NOTES:
+                what = f"{quote_value(entry.key)} once, got it again (before at {earlier.line}:{earlier.column})"
+                parsed.warnings.append(f"{source}:{entry.line}:{entry.column}: expected {what}; the last counts")
+            parsed.entries[name] = entry
+    return parsed
 
 
-def place_of(text: str, position: int) -> str:
-    """Return `line:column`, both from 1."""
-    return f"{text.count(chr(10), 0, position) + 1}:{position - text.rfind(chr(10), 0, position)}"
+def read_blocks(text: str) -> list[Block]:
+    """Return where the keys of a text that `parse_lines` took stand, repeated ones included."""
+    return list(_Reader(text, "", ParsedLines(), strict=False).blocks())
 
 
 class _Reader:
     """Takes line by line and remembers the key whose value may go on."""
 
-    def __init__(self, text: str, source: str, strict: bool) -> None:
-        self.parsed = ParsedLines()
+    def __init__(self, text: str, source: str, parsed: ParsedLines, strict: bool) -> None:
         self._text = text
         self._source = source
-        self._quirks = self.parsed.problems if strict else self.parsed.warnings
-        self._key: str | None = None
-        self._entry = Entry("")
+        self._problems = parsed.problems
+        self._quirks = parsed.problems if strict else parsed.warnings
+        self._block: Block | None = None
         self._pieces: list[str] = []
+        self._glue_at = 0  # where the lines before the first key begin
+        self._line = 1
+        self._n_keys = 0
 
-    def add(self, start: int, line: str) -> None:
+    def blocks(self) -> Iterator[Block]:
+        """Yield each block when it is complete."""
+        position = n_lines = 0
+        while position < len(self._text) and len(self._problems) < _MAX_NOTES:
+            match = _LINE.match(self._text, position)
+            assert match
+            start = match.start(1)
+            # The line feed of the line before counts too, except in front of the first line.
+            self._line += self._text.count("\n", max(position - 1, 0), start)
+            position = match.end() + 1
+            if not match[1]:
+                continue
+            n_lines += 1
+            if n_lines > _MAX_COUNT or self._n_keys > _MAX_COUNT:
+                what = "lines" if n_lines > _MAX_COUNT else "keys"
+                self._problem(start, f"expected at most {_MAX_COUNT} {what}, got more")
+                return
+            before = self._block
+            if match[1][0] != "#":
+                self._add(start, match[1])
+            if before and self._block is not before:
+                yield before
+        if self._block:
+            self._keep()
+            yield self._block
+        elif self._pieces:
+            self._quirk(self._glue_at, f"expected key = value, got {quote_value(self._pieces[0])} and no key")
+
+    def _add(self, start: int, line: str) -> None:
         """Take a line without blanks in front."""
-        if line[0] == "#":
-            return
         end, equals = self._scan(start, line)
         if end < 0:
             return
@@ -106,23 +141,22 @@ class _Reader:
         if content.endswith("\\"):
             content = content[:-1].rstrip(WHITESPACE)
         if not equals:
-            self._go_on(start, content, len(line))
+            if not self._block and not self._pieces:
+                self._glue_at = self._line_start(start)
+            self._take(content, start + len(line))
             return
+        self._n_keys += len(equals)
+        self._begin_block(start)
         at = 0
         for equal in equals:
-            self._begin(start, at, content[at:equal], is_alone=len(equals) == 1)
+            self._begin_key(start, at, content[at:equal])
             at = equal + 1
         if len(equals) > 1:
             self._quirk(start + equals[1], "expected one '=' outside quotes, got another; put the value in quotes")
         self._take(content[at:].strip(WHITESPACE), start + len(line))
         value = line[at:]
-        self._entry.value_at = start + at + len(value) - len(value.lstrip(WHITESPACE))
-
-    def finish(self) -> None:
-        """Keep the last entry; what was before any key is lost if there is none."""
-        if self._key is None and self._pieces:
-            self._quirk(self._entry.start, f"expected key = value, got {quote_value(self._pieces[0])} and no key")
-        self._keep()
+        assert self._block
+        self._block.value_at = start + at + len(value) - len(value.lstrip(WHITESPACE))
 
     def _scan(self, start: int, line: str) -> tuple[int, list[int]]:
         """Return where the content ends and where `=` are, outside quotes; -1 if there is a problem."""
@@ -137,61 +171,60 @@ class _Reader:
                 return match.start(), equals
             if piece == "=":
                 equals.append(match.start())
+                if len(equals) > _MAX_COUNT:
+                    self._problem(start, f"expected at most {_MAX_COUNT} keys, got more")
+                    return -1, []
             elif piece in "'\"":
                 self._problem(start + match.start(), f"expected a closing {piece} on this line, got none")
                 return -1, []
         return len(line), equals
 
-    def _begin(self, line_start: int, at: int, text: str, *, is_alone: bool) -> None:
-        """Begin a key; the value of the one before is complete."""
-        self._keep()
-        key_at = line_start + at + len(text) - len(text.lstrip(WHITESPACE))
+    def _begin_block(self, start: int) -> None:
+        """Begin the lines of one or more keys; the value of the key before is complete."""
+        if self._block:
+            self._keep()
+        is_glued = not self._block and bool(self._pieces)
+        first = self._glue_at if is_glued else self._line_start(start)
+        self._block = Block(first, start, start)
+        if is_glued:
+            self._quirk(first, f"expected key = value, got {quote_value(self._pieces[0])} before the first key")
+
+    def _begin_key(self, start: int, at: int, text: str) -> None:
+        assert self._block
+        if self._block.entries:
+            self._keep()
+        key_at = start + at + len(text) - len(text.lstrip(WHITESPACE))
         # Only blanks behind it go: the second key of `i = b=c` keeps the blank in front, as in the original.
         key = _without_quotes(text)
         if not key:
             self._problem(key_at, "expected a key before '='")
-        is_first = self._key is None
-        start = self._entry.start if is_first and self._pieces else self._line_start(line_start)
-        self._key = key
-        self._entry = Entry("", key_at, start, key_at, line_start + at, is_alone=is_alone)
-        if is_first and self._pieces:
-            self._quirk(start, f"expected key = value, got {quote_value(self._pieces[0])} before the first key")
-
-    def _go_on(self, start: int, content: str, n_chars: int) -> None:
-        if self._key is None and not self._pieces:
-            self._entry.start = self._line_start(start)
-        self._take(content, start + n_chars)
+        self._block.entries.append(Entry(key, "", self._line, key_at - self._line_start(start) + 1))
 
     def _take(self, content: str, end: int) -> None:
-        self._entry.end = end
+        if self._block:
+            self._block.end = end
         if content:
             self._pieces += [" ", content] if self._pieces and content[0] not in "'\"" else [content]
 
     def _keep(self) -> None:
-        if self._key is None:
-            return
-        entry = self._entry
-        entry.value = "".join(self._pieces)
+        """Give the key before its value."""
+        assert self._block
+        self._block.entries[-1].value = "".join(self._pieces)
         self._pieces = []
-        earlier = self.parsed.entries.get(self._key)
-        if earlier:
-            entry.earlier = earlier
-        if earlier and len(self.parsed.warnings) < _MAX_NOTES:
-            where, first = place_of(self._text, entry.key_at), place_of(self._text, earlier.key_at)
-            problem = f"expected {quote_value(self._key)} once, got it again (before at {first}); the last counts"
-            self.parsed.warnings.append(f"{self._source}:{where}: {problem}")
-        self.parsed.entries[self._key] = entry
 
     def _line_start(self, position: int) -> int:
         return self._text.rfind("\n", 0, position) + 1
 
     def _problem(self, position: int, message: str) -> None:
-        if len(self.parsed.problems) < _MAX_NOTES:
-            self.parsed.problems.append(f"{self._source}:{place_of(self._text, position)}: {message}")
+        self._note(self._problems, position, message)
 
     def _quirk(self, position: int, message: str) -> None:
-        if len(self._quirks) < _MAX_NOTES:
-            self._quirks.append(f"{self._source}:{place_of(self._text, position)}: {message}")
+        self._note(self._quirks, position, message)
+
+    def _note(self, notes: list[str], position: int, message: str) -> None:
+        if len(notes) < _MAX_NOTES:
+            line = self._text.count("\n", 0, position) + 1
+            notes.append(f"{self._source}:{line}:{position - self._line_start(position) + 1}: {message}")
 
 
 def _without_quotes(text: str) -> str:

@@ -1,11 +1,11 @@
 """The text of a parset after an edit: what was not touched stays byte for byte, comments included."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from pipeline.errors import ParsetError
-from pipeline.formats.parset_lines import Entry, parse_lines
-from pipeline.formats.values import WHITESPACE, quote, quote_value
+from pipeline.formats.parset_lines import Block, Entry, parse_lines, read_blocks
+from pipeline.formats.values import WHITESPACE, quote, quote_value, show_key
 
 __all__ = ["edited_text", "format_entry"]
 
@@ -26,100 +26,81 @@ def format_entry(key: str, value: str) -> str:
     entry = parsed.entries.get(key)
     if "\n" in line or parsed.problems or len(parsed.entries) != 1 or not entry or f"{name}={entry.value}" != line:
         raise ParsetError(
-            f"{key if key.isprintable() else ascii(key)}: expected a value that can stand on one line "
+            f"{show_key(key)}: expected a value that can stand on one line "
             f"('#' and '=' only in quotes), got {quote_value(value)}"
         )
     return line
 
 
-def edited_text(text: str, entries: Mapping[str, Entry], edited: Collection[str], removed: Iterable[Entry]) -> str:
+def edited_text(text: str, entries: Mapping[str, Entry], fold: Callable[[str], str] = str) -> str:
     """
-    Return `text` with its changes.
+    Return `text` changed so that it holds `entries` and nothing else.
+
+    The text is read again and compared: what an edit did, and in which order, does not matter.
 
     Args:
-        text: What the entries with a place were read from.
-        entries: All that there are; those without a place are added at the end.
-        edited: Keys with a place whose value is another than in the text.
-        removed: Entries of the text that are no more.
+        text: Its lines stay where their keys and values are still the same; a repeated key's last value counts.
+        entries: By folded key; those that the text does not have come at the end.
+        fold: As of `parse_lines`.
 
     Raises:
         ParsetError: With a line for each value that cannot stand in a file.
     """
     line_feed = "\r\n" if "\r\n" in text else "\n"
-    changes, problems = _changes(text, entries, edited, removed, line_feed)
-    added: list[str] = []
-    for key, entry in entries.items():
-        if entry.key_at < 0:
-            _try(added, problems, key, entry.value)
-    if problems:
-        raise ParsetError(problems)
+    blocks = read_blocks(text)
+    last = {fold(entry.key): entry for block in blocks for entry in block.entries}
+    problems: list[str] = []
     pieces: list[str] = []
     position = 0
-    for start, end, replacement in sorted(changes):
-        pieces += [text[position:start], replacement]
-        position = max(position, end)
-    pieces.append(text[position:])
-    rest = "".join(pieces)
-    if added and len(added) == len(entries) and parse_lines(rest, "").warnings:
-        rest = ""  # lines without a key: in front of a new key they would become part of its value
-    if added and rest and not rest.endswith("\n"):
-        rest += line_feed
-    return rest + "".join(line + line_feed for line in added)
-
-
-def _changes(
-    text: str, entries: Mapping[str, Entry], edited: Collection[str], removed: Iterable[Entry], line_feed: str
-) -> tuple[list[tuple[int, int, str]], list[str]]:
-    """Return (start, end, replacement), and problems. A line of several keys is written anew, a line for each."""
-    gone = [earlier for entry in removed for earlier in _with_earlier(entry)]
-    touched = [entries[key] for key in edited if entries[key].key_at >= 0]
-    shared = {entry.start for entry in (*gone, *touched) if not entry.is_alone}
-    changes: list[tuple[int, int, str]] = []
-    problems: list[str] = []
-    for key, entry in entries.items():
-        if key not in edited or entry.start in shared:
+    for block in blocks:
+        names = [fold(entry.key) for entry in block.entries]
+        found = [
+            (entry, entries.get(name), last[name] is entry) for name, entry in zip(names, block.entries, strict=True)
+        ]
+        # Of a repeated key only the last entry has to agree; the others stay as long as the key does.
+        if all(now and (not is_last or now.value == entry.value) for entry, now, is_last in found):
             continue
-        lines: list[str] = []
-        _try(lines, problems, key, entry.value)
-        if lines:
-            changes.append((entry.start, entry.end, _on_its_line(text, entry, lines[0])))
-    for start in shared:
-        lines = []
-        on_line = [(key, entry) for key, entry in entries.items() if entry.start == start and entry.key_at >= 0]
-        for key, entry in on_line:
-            _try(lines, problems, key, entry.value)
-        ends = [entry.end for entry in (*gone, *(entry for _, entry in on_line)) if entry.start == start]
-        changes.append((start, _behind(text, max(ends)), "".join(line + line_feed for line in lines)))
-    changes += [(entry.start, _behind(text, entry.end), "") for entry in gone if entry.start not in shared]
-    return changes, problems
+        left = [now for _, now, is_last in found if now and is_last]
+        lines = _lines(left, problems)
+        pieces.append(text[position : block.start])
+        if len(block.entries) == 1 and lines:
+            pieces.append(_on_its_line(text, block, left[0].value, lines[0]))
+            position = block.end
+        else:
+            pieces += [line + line_feed for line in lines]
+            position = min(block.end + 1, len(text))
+    added = _lines([entry for name, entry in entries.items() if name not in last], problems)
+    if problems:
+        raise ParsetError(problems)
+    rest = "".join((*pieces, text[position:]))
+    if added and not blocks and parse_lines(rest, "").warnings:
+        rest = ""  # lines without a key: in front of a new key they would become part of its value
+    return _with_lines(rest, added, line_feed)
 
 
-def _with_earlier(entry: Entry) -> Iterable[Entry]:
-    """Yield an entry and those of the same key before it."""
-    found: Entry | None = entry
-    while found:
-        yield found
-        found = found.earlier
+def _with_lines(text: str, lines: list[str], line_feed: str) -> str:
+    if lines and text and not text.endswith("\n"):
+        text += line_feed
+    return text + "".join(line + line_feed for line in lines)
 
 
-def _on_its_line(text: str, entry: Entry, line: str) -> str:
+def _lines(entries: list[Entry], problems: list[str]) -> list[str]:
+    lines: list[str] = []
+    for entry in entries:
+        try:
+            lines.append(format_entry(entry.key, entry.value))
+        except ParsetError as error:
+            problems += error.problems
+    return lines
+
+
+def _on_its_line(text: str, block: Block, value: str, line: str) -> str:
     """Keep how the key is written and the comment behind the value's first line."""
-    if "\n" in text[entry.start : entry.value_at]:
+    if "\n" in text[block.start : block.value_at]:
         return line
-    match = _FIRST_PIECE.match(text, entry.value_at, entry.end)
+    match = _FIRST_PIECE.match(text, block.value_at, block.end)
     content = match[0].rstrip(WHITESPACE) if match else ""
-    first_line_end = text.find("\n", entry.value_at, entry.end)
-    rest = text[entry.value_at + len(content) : entry.end if first_line_end < 0 else first_line_end]
+    first_line_end = text.find("\n", block.value_at, block.end)
+    rest = text[block.value_at + len(content) : block.end if first_line_end < 0 else first_line_end]
     blank = " " if rest.startswith("#") else ""
-    return f"{text[entry.start : entry.value_at]}{entry.value.strip(WHITESPACE)}{blank}{rest}"
-
-
-def _behind(text: str, end: int) -> int:
-    return min(end + 1, len(text))
-
-
-def _try(lines: list[str], problems: list[str], key: str, value: str) -> None:
-    try:
-        lines.append(format_entry(key, value))
-    except ParsetError as error:
-        problems += error.problems
+    return f"{text[block.start : block.value_at]}{value.strip(WHITESPACE)}{blank}{rest}"

@@ -18,7 +18,7 @@ from pipeline.formats.parset_expand import (
     is_vector,
     too_many_elements,
 )
-from pipeline.formats.values import WHITESPACE, quote_value
+from pipeline.formats.values import FLOAT, WHITESPACE, quote_value
 
 __all__ = [
     "parse_dict",
@@ -38,7 +38,6 @@ _PIECE = re.compile(r"""'([^']*+)'|"([^"]*+)"|([^'"]++)|(.)""", re.DOTALL)
 _SPECIAL = re.compile(r"""['",:()\[\]{}]""")
 _NESTED = re.compile(r"""['"()\[\]{}]""")
 _INT = re.compile(r"0[xX][0-9A-Fa-f]++|[+-]?[0-9]++")
-_FLOAT = re.compile(r"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
 _HEX_FLOAT = re.compile(r"[+-]?0[xX](?:[0-9A-Fa-f]++\.?[0-9A-Fa-f]*+|\.[0-9A-Fa-f]++)(?:[pP][+-]?[0-9]++)?")
 _NO_NUMBER = re.compile(r"([+-]?)(?:(inf)(?:inity)?|nan(?:\([0-9A-Za-z_]*+\))?)", re.IGNORECASE)
 _TIME = re.compile(r"([+-]?[0-9]++)[ \t\n\v\f\r]*+(.?)", re.DOTALL)
@@ -76,8 +75,9 @@ def to_int(text: str) -> int:
     if not _INT.fullmatch(digits):
         raise ParsetError(f"expected an integer, got {quote_value(text)}")
     # What is too long for 32 bits is not converted: that takes time quadratic in its length.
-    short = len(digits.lstrip("+-0xX")) <= 10
-    value = int(digits, 16 if is_hex else 10) if short else 2**31
+    rest = digits.lstrip("+-0xX")
+    value = int(rest or "0", 16 if is_hex else 10) if len(rest) <= 10 else 2**32
+    value = -value if digits[0] == "-" else value
     if not -(2**31) <= value < 2**31:
         raise ParsetError(f"expected an integer of 32 bits, got {quote_value(text)}")
     return value
@@ -91,7 +91,7 @@ def to_float(text: str) -> float:
     if match := _NO_NUMBER.fullmatch(digits):
         return float(match[1] + ("inf" if match[2] else "nan"))
     value = math.inf
-    if _FLOAT.fullmatch(digits):
+    if FLOAT.fullmatch(digits):
         value = float(digits)
     elif not _HEX_FLOAT.fullmatch(digits):
         raise ParsetError(f"expected a number, got {quote_value(text)}")
@@ -229,9 +229,8 @@ def _separators(text: str, separator: str) -> Iterator[int]:
         if mark in "'\"":
             position = closing_quote(text, match.start()) + 1
         elif mark in _CLOSER_OF:
-            if (
-                closers and closers[-1] == ")" and mark != "("
-            ):  # so says the original; a group of a repeat may hold them
+            # So says the original; a group of a repeat may hold them.
+            if closers and closers[-1] == ")" and mark != "(":
                 raise ParsetError(f"expected no {mark!r} within parentheses, got {quote_value(text)}")
             closers.append(_CLOSER_OF[mark])
             if len(closers) > MAX_DEPTH:

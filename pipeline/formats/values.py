@@ -10,12 +10,22 @@ from collections.abc import Iterable
 
 from pipeline.errors import ParsetError
 
-__all__ = ["WHITESPACE", "format_list", "parse_bool", "parse_float", "parse_int", "quote", "quote_value"]
+__all__ = [
+    "FLOAT",
+    "WHITESPACE",
+    "format_list",
+    "parse_bool",
+    "parse_float",
+    "parse_int",
+    "quote",
+    "quote_value",
+    "show_key",
+]
 
 WHITESPACE = " \t\n\v\f\r"  # as C++ has it: no other blank of Unicode is trimmed
 
 _INT = re.compile(r"[+-]?(?:0[xX][0-9A-Fa-f]{1,64}|[0-9]{1,1000})")
-_FLOAT = re.compile(r"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
+FLOAT = re.compile(r"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
 _PLAIN = re.compile(r"[\w/.@%+=~-]++")
 _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -28,6 +38,11 @@ def quote_value(value: object, max_chars: int = 60) -> str:
     return shown if isinstance(value, str) or len(shown) <= max_chars else f"{shown[:max_chars]}..."
 
 
+def show_key(key: str) -> str:
+    """Return a key for a message: as it is, or quoted if it would not stand on a line."""
+    return key if key.isprintable() and len(key) <= 200 else quote_value(key)
+
+
 def parse_int(text: str) -> int:
     """Return a decimal or 0x hexadecimal integer; leading zeros are decimal."""
     if not _INT.fullmatch(text.strip()):
@@ -37,7 +52,7 @@ def parse_int(text: str) -> int:
 
 def parse_float(text: str) -> float:
     """Return a finite decimal number."""
-    value = float(text) if _FLOAT.fullmatch(text.strip()) else math.inf
+    value = float(text) if FLOAT.fullmatch(text.strip()) else math.inf
     if not math.isfinite(value):
         raise ParsetError(f"expected a number, got {quote_value(text)}")
     return value

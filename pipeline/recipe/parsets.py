@@ -9,7 +9,7 @@ from pipeline.run.textfiles import one_line, read_input, read_text, write_text
 
 __all__ = ["read_parset", "read_parset_input", "write_parset"]
 
-_MAX_BYTES = 32 << 20  # some 500,000 keys; text and entries together take about five times as much
+_MAX_BYTES = 32 << 20  # a million keys, the most of a parset, take 0.2 GB; to write them, 0.7 GB
 
 log = logging.getLogger(__name__)
 

@@ -78,7 +78,10 @@ def start(tmp_path) -> Iterator[object]:
         started.append(Sleeper(tmp_path, *words))
         return started[0]
 
+    # Under nohup the tests would start a master that is to survive a hangup.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield start_sleeper
+    signal.signal(signal.SIGHUP, before)
     for sleeper in started:
         sleeper.close()
 

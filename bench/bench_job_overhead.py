@@ -7,7 +7,6 @@ other. See README.md beside this file.
 
 import argparse
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -18,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from machine import distribution_version, lay_out, machine, program_version, tell
 
 from pipeline.testing import SshHosts, is_sshd_available, ssh_hosts
 
@@ -66,7 +67,7 @@ class Way:
 def main() -> int:
     """Measure what was asked for and print one table."""
     options = parse_options()
-    print(machine())
+    print(about())
     if options.section != "start" and not is_sshd_available():
         print("sshd is not installed: only the start of a local run can be measured")
     figures: list[Figure] = []
@@ -212,11 +213,6 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
 }
 
 
-def tell(what: str) -> None:
-    """Say on standard error what is being measured: it takes minutes."""
-    print(f"... {what}", file=sys.stderr, flush=True)
-
-
 def run(words: Sequence[str], directory: Path | str) -> subprocess.CompletedProcess[str]:
     """Run a program to its end; what it says is kept."""
     done = subprocess.run(
@@ -254,39 +250,17 @@ def missing(*programs: str) -> str:
     return f"not measured: {', '.join(absent)} not installed" if absent else ""
 
 
-def machine() -> str:
+def about() -> str:
     """Say what the figures were made on."""
-    import paramiko
-
-    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    return "\n".join(
-        [
-            f"machine   {os.cpu_count()} cores, load {load}, {platform.system()} {platform.release()}",
-            f"python    {platform.python_version()}, paramiko {paramiko.__version__}",
-            f"ssh       {version('ssh', '-V')}",
-            f"sshd      {version('sshd', '-V')}",
-            f"parallel  {version('parallel', '--version')}",
-            f"xargs     {version('xargs', '--version')}",
-        ]
-    )
-
-
-def version(program: str, option: str) -> str:
-    """Return the line in which a program tells its version."""
-    path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if path is None:
-        return "not installed"
-    done = subprocess.run([path, option], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
-    lines = (done.stdout + done.stderr).splitlines()  # sshd before 9.3 knows no -V, and tells with its usage
-    return next((line for line in lines if any(char.isdigit() for char in line)), "unknown")
+    programs = {"ssh": "-V", "sshd": "-V", "parallel": "--version", "xargs": "--version"}
+    lines = {**machine(), "paramiko": distribution_version("paramiko")}
+    lines |= {name: program_version(name, option) for name, option in programs.items()}
+    return lay_out(list(lines.items()))
 
 
 def table(figures: Sequence[Figure]) -> str:
     """Lay out the rows under each other."""
-    rows = [("WHAT", "MEDIAN", "RANGE", "N", "NOTE"), *(figure.cells() for figure in figures)]
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n" + "\n".join(lines)
+    return "\n" + lay_out([("WHAT", "MEDIAN", "RANGE", "N", "NOTE"), *(figure.cells() for figure in figures)])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -59,8 +60,9 @@ def run_peer(command: Command, work: Work, timeout_s: float) -> Sample:
 
 def run_to_end(command: Command, work: Work, told: Mapping[str, str], timeout_s: float) -> tuple[float, str]:
     """Run a program, its output in files; returns when it ended and what went wrong. Nothing of it stays behind."""
-    mark = f"{_MARK}={work.folder}"
-    environment = {**os.environ, **command.environment, **told, _MARK: str(work.folder)}
+    # PYTHONUNBUFFERED, PYTHONDONTWRITEBYTECODE and the like are of this shell, not of what is compared.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment = {**clean, **command.environment, **told, _MARK: str(work.folder)}
     errors = work.folder / "stderr"
     with open(work.folder / "stdout", "w") as stdout, errors.open("w") as stderr:
         process = subprocess.Popen(
@@ -79,11 +81,19 @@ def run_to_end(command: Command, work: Work, told: Mapping[str, str], timeout_s:
         except subprocess.TimeoutExpired:
             return time.monotonic(), f"no end after {timeout_s:g} s"
         finally:
-            kill_processes(lambda: find_processes(below=process.pid, mark=mark), STOP_TIMEOUT_S)
-            process.wait(STOP_TIMEOUT_S)
+            end_all(process, f"{_MARK}={work.folder}")
     lines = [line for line in errors.read_text(errors="replace").splitlines() if line.strip()]
     said = lines[-1] if lines else "nothing said"
     return ended_s, f"exit status {process.returncode}: {said}" if process.returncode else ""
+
+
+def end_all(process: subprocess.Popen[str], mark: str) -> None:
+    """End a program, if it has not ended, and all it started, also what has left it and carries its mark."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGSTOP)  # starts nothing more while its children are being ended
+    kill_processes(lambda: find_processes(below=process.pid, mark=mark), STOP_TIMEOUT_S)
+    process.kill()
+    process.wait(STOP_TIMEOUT_S)
 
 
 def read_times(stdout: str, jobs: int, whole_s: float) -> Sample:

@@ -4,4 +4,4 @@ import sys
 
 import numpy
 
-print("line of job", int(numpy.int64(sys.argv[1])))
+sys.stdout.write(f"line of job {numpy.int64(sys.argv[1])}\n")

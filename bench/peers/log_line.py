@@ -2,4 +2,4 @@
 
 import sys
 
-print("line of job", sys.argv[1])
+sys.stdout.write(f"line of job {sys.argv[1]}\n")  # in one piece also where PYTHONUNBUFFERED is set

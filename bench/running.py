@@ -62,7 +62,9 @@ def run_to_end(command: Command, work: Work, told: Mapping[str, str], timeout_s:
     """Run a program, its output in files; returns when it ended and what went wrong. Nothing of it stays behind."""
     # PYTHONUNBUFFERED, PYTHONDONTWRITEBYTECODE and the like are of this shell, not of what is compared.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment = {**clean, **command.environment, **told, _MARK: str(work.folder)}
+    scratch = work.folder / "tmp"  # not everybody clears up behind himself
+    scratch.mkdir()
+    environment = {**clean, **command.environment, **told, "TMPDIR": str(scratch), _MARK: str(work.folder)}
     errors = work.folder / "stderr"
     with open(work.folder / "stdout", "w") as stdout, errors.open("w") as stderr:
         process = subprocess.Popen(

@@ -24,7 +24,6 @@ from zmq.utils.monitor import recv_monitor_message
 from pipeline.errors import PipelineError
 from pipeline.model.jobs import CommandJob, ComputeJob
 from pipeline.run.log_gate import LogGate
-from pipeline.run.log_server import LogServer
 from pipeline.run.log_writer import LogWriter
 from pipeline.run.reach import Reach
 
@@ -96,17 +95,13 @@ def records() -> Iterator[list[tuple[str, str, str]]]:
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> LogGate:
-    """The TCP gate of a log server; closed by it."""
-    return LogGate(tmp_path, "127.0.0.1")
-
-
-@pytest.fixture
-def server(tmp_path: Path, gate: LogGate) -> Iterator[LogServer]:
-    """A log server with a TCP gate."""
-    server = LogServer(tmp_path, {}, LEVELS, gate)
-    yield server
-    server.close()
+def gate(tmp_path: Path) -> Iterator[LogGate]:
+    """A TCP gate whose records go to the log."""
+    gate, logs = LogGate(tmp_path, "127.0.0.1"), LogWriter(tmp_path, {}, LEVELS)
+    gate.start(logs.write_foreign)
+    yield gate
+    gate.close()
+    logs.close()
 
 
 def write_script(directory: Path, name: str, text: str) -> str:
@@ -177,8 +172,7 @@ def pack(directory: Path, pieces: list[tuple[int, str, bytes]]) -> bytes:
     writer = LogWriter(directory, {}, LEVELS)
     for job_id, kind, data in pieces:
         writer.write("node1", [(job_id, 1, kind, len(data))], data, 1.5)
-    for job_id in {job_id for job_id, _, _ in pieces}:
-        writer.finish("node1", job_id, 1)
+    writer.write("node1", [], b"", 1.5, {(job_id, 1) for job_id, _, _ in pieces})
     writer.close()
     path = directory / "node1.log"
     return path.read_bytes() if path.exists() else b""
@@ -242,28 +236,14 @@ def test_a_full_disk_under_the_log_stops_nobody(tmp_path: Path, caplog: pytest.L
     assert line.endswith("node1.log: No space left on device; output of jobs is missing there")
 
 
-def test_marks_of_a_host_count_over_its_sessions(tmp_path: Path) -> None:
-    """After a host was lost and reached again, waiting for the log means the new session's lines, too."""
-    server = LogServer(tmp_path, {}, LEVELS)
-    first = server.open_feed("node1", 1 << 20)
-    before = [first.finish(job_id, 1) for job_id in range(1, 6)]
-    first.close()
-    second = server.open_feed("node1", 1 << 20)
-    after = second.finish(6, 1)
-    second.close()
+def test_a_closed_log_takes_nothing_more(tmp_path: Path) -> None:
+    """A host that answers when the run is over gets one of our errors, and writes no file."""
+    writer = LogWriter(tmp_path, {}, LEVELS)
+    writer.close()
 
-    assert after == before[-1] + 1
-    assert server.wait_for("node1", after, WAIT_S)
-    server.close()
-
-
-def test_a_closed_server_takes_nothing_more(tmp_path: Path) -> None:
-    """A host that answers when the run is over gets one of our errors."""
-    server = LogServer(tmp_path, {}, LEVELS)
-    server.close()
-
-    with pytest.raises(PipelineError, match="the log server is closed"):
-        server.open_feed("node1", 1 << 20)
+    with pytest.raises(PipelineError, match="the log is closed"):
+        writer.write("node1", [(1, 1, "out", 2)], b"a\n", 1.5)
+    assert not list(tmp_path.iterdir())
 
 
 # -- memory
@@ -408,14 +388,14 @@ def run_foreign(tmp_path: Path, environment: dict[str, str]) -> subprocess.Compl
 
 
 def test_a_script_that_no_agent_started_logs_over_tcp(
-    tmp_path: Path, gate: LogGate, server: LogServer, records: list[tuple[str, str, str]]
+    tmp_path: Path, gate: LogGate, records: list[tuple[str, str, str]]
 ) -> None:
     """A script with PIPELINE_LOG_SERVER and PIPELINE_LOG_KEY logs into the master's log and its packed file."""
     done = run_foreign(tmp_path, gate.environment)
 
     assert (done.returncode, done.stderr) == (0, "")
     eventually(lambda: records)
-    server.close()
+    gate.close()
     [(name, level, message)] = records
     assert (name.startswith("node."), name.endswith(".foreign"), level) == (True, True, "WARNING")
     assert message == "from far away"
@@ -438,7 +418,7 @@ def test_jobs_are_told_where_the_log_server_is(tmp_path: Path) -> None:
     assert re.search(r"WARNING node\.\S+\.foreign: from far away$", done.stderr, re.M)
 
 
-def test_a_script_without_the_key_is_told_so(tmp_path: Path, gate: LogGate, server: LogServer) -> None:
+def test_a_script_without_the_key_is_told_so(tmp_path: Path, gate: LogGate) -> None:
     """Without the key file a script ends with one line that names the variable."""
     environment = gate.environment | {"PIPELINE_LOG_KEY": str(tmp_path / "nowhere")}
 
@@ -476,7 +456,6 @@ def turned_away(stranger: "zmq.Socket[bytes]", gate: LogGate) -> None:
 def test_a_peer_with_a_key_of_its_own_is_refused(
     tmp_path: Path,
     gate: LogGate,
-    server: LogServer,
     stranger: "zmq.Socket[bytes]",
     records: list[tuple[str, str, str]],
     caplog: pytest.LogCaptureFixture,
@@ -497,7 +476,6 @@ def test_a_peer_with_a_key_of_its_own_is_refused(
 def test_a_peer_without_encryption_is_refused(
     tmp_path: Path,
     gate: LogGate,
-    server: LogServer,
     stranger: "zmq.Socket[bytes]",
     records: list[tuple[str, str, str]],
 ) -> None:
@@ -524,7 +502,6 @@ def test_what_is_no_record_is_dropped(
     message: bytes,
     tmp_path: Path,
     gate: LogGate,
-    server: LogServer,
     stranger: "zmq.Socket[bytes]",
     records: list[tuple[str, str, str]],
     caplog: pytest.LogCaptureFixture,

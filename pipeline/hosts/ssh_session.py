@@ -43,7 +43,7 @@ def start_session(host: str, command: str, login: Login, parameters: Parameters)
 def _start(link: Link, transport: paramiko.Transport, command: str) -> paramiko.Channel:
     try:
         with Deadline(link, link.parameters.login_timeout):
-            channel = transport.open_session(timeout=link.parameters.login_timeout)
+            channel = transport.open_session(link.parameters.host_queue_bytes, timeout=link.parameters.login_timeout)
             # No pty: it would merge stderr into stdout. The agent's lease ends the jobs instead.
             channel.exec_command(command)
     except Exception as error:  # paramiko raises what it likes

@@ -27,7 +27,7 @@ class Parameters:
         lease: Without a sign of life from the master the agent ends its jobs and itself.
         kill_grace: Between TERM and KILL.
         batch_bytes, batch_interval: The agent sends its output when it has so much, or after so long.
-        host_queue_bytes: Log data of one host waiting in the master.
+        host_queue_bytes: What one host may send before the master has read it; with openssh, ssh itself decides.
     """
 
     connect_timeout: float = 10.0

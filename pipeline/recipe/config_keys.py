@@ -207,7 +207,7 @@ _PARAMETER_HELP = {
     "kill_grace": "Between TERM and KILL.",
     "batch_bytes": "An agent sends its output when it has so much,",
     "batch_interval": "or after so long.",
-    "host_queue_bytes": "Log data of one host that waits in the master.",
+    "host_queue_bytes": "What one host may send before the master has read it; for ssh_client = paramiko.",
 }
 
 

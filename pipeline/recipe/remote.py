@@ -49,9 +49,7 @@ class RemoteCommand:
             return self._show(jobs, max_per_node)
         batch = self.submit_jobs(jobs, max_per_node)
         self.logger.info("Waiting for %d jobs...", len(jobs))
-        finished = batch.wait()
-        self.run.dispatcher.wait_for_log(batch)
-        return finished
+        return batch.wait()
 
     def submit_jobs(self, jobs: Iterable[ComputeJob], max_per_node: int | None = None) -> Batch:
         """Run jobs without waiting; iterate over what is returned to get them as they complete."""

@@ -33,7 +33,9 @@ class Batch:
         self.jobs = dict(jobs)
         self._cancel = cancel
         self._failed = error or threading.Event()
-        self._changed = threading.Condition()
+        # Two conditions of one lock: each final job wakes who iterates, only the last one who waits for all.
+        lock = threading.RLock()
+        self._changed, self._over = threading.Condition(lock), threading.Condition(lock)
         self._done: deque[ComputeJob] = deque(self.jobs.values() if is_done else ())
         self._waiting = set() if is_done else set(self.jobs)
         self._error: PipelineError | None = None
@@ -59,12 +61,12 @@ class Batch:
             PipelineError: If the run cannot go on, for example because its store cannot be written.
         """
         deadline_s = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-        with self._changed:
+        with self._over:
             while self._waiting and not self._error:
                 left_s = deadline_s - time.monotonic()
                 if left_s <= 0:
                     raise TimeoutError(f"{len(self._waiting)} of {len(self.jobs)} jobs not final after {timeout_s} s")
-                self._changed.wait(min(left_s, _WAIT_S))
+                self._over.wait(min(left_s, _WAIT_S))
         self._raise_error()
         return self.jobs
 
@@ -80,6 +82,8 @@ class Batch:
             self._waiting.discard(job_id)
             self._done.append(self.jobs[job_id])
             self._changed.notify_all()
+            if not self._waiting:
+                self._over.notify_all()
 
     def fail(self, error: PipelineError) -> None:
         """Let everybody who waits know that the run cannot go on; called by the dispatcher."""
@@ -87,6 +91,7 @@ class Batch:
             if self._waiting:
                 self._error = error
             self._changed.notify_all()
+            self._over.notify_all()
 
     def _raise_error(self) -> None:
         if self._error:

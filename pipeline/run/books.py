@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pipeline.model.jobs import JobState, Outcome
 from pipeline.run import events
-from pipeline.run.batch import Batch
 from pipeline.run.notices import JobEntry, Submission
 from pipeline.run.outcomes import describe_failure, job_results
 from pipeline.run.reach import Reach
@@ -23,7 +22,7 @@ class Books:
     Kept by the dispatcher's thread; nothing here decides anything.
 
     Attributes:
-        names: Job names by id, for the log server.
+        names: Job names by id, for the log.
         has_lost: Some job was lost or its host not reachable.
         left_behind: A line for each host where processes may be left.
     """
@@ -49,15 +48,6 @@ class Books:
         """Return what is known of all jobs, in the order submitted."""
         return list(self._entries.values())
 
-    def marks(self, batch: Batch) -> dict[str, int]:
-        """Return how far the log server must be, by host, for all that a batch's jobs wrote to be in the log."""
-        marks: dict[str, int] = {}
-        for entry in map(self._entries.get, batch.jobs):
-            if entry and entry.mark:
-                host, count = entry.mark
-                marks[host] = max(marks.get(host, 0), count)
-        return marks
-
     def submitted(self, submission: Submission) -> None:
         """Enter new jobs."""
         jobs = submission.batch.jobs
@@ -82,10 +72,10 @@ class Books:
         self._store.started(job_id, attempt, pid)
         self._watch(events.JobStarted(job_id, host))
 
-    def ended(self, job_id: int, attempt: int, host: str, outcome: Outcome, logged: int) -> None:
-        """A host reported on an attempt; `logged` is its mark in the log server."""
+    def ended(self, job_id: int, attempt: int, host: str, outcome: Outcome) -> None:
+        """A host reported on an attempt."""
         entry = self._entries[job_id]
-        entry.outcome, entry.mark = outcome, (host, logged)
+        entry.outcome = outcome
         self._store.ended(job_id, attempt, outcome)
         self._watch(events.JobEnded(job_id, host, outcome.state, outcome.duration_s))
         if outcome.survivors:

@@ -5,9 +5,10 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from pipeline.errors import HostError
-from pipeline.run.link import Link, LinkEnded, LinkMessage, connect
-from pipeline.run.log_server import LogServer
+from pipeline.run.link import Link, connect
+from pipeline.run.log_writer import LogWriter
 from pipeline.run.reach import Reach
+from pipeline.run.reports import LinkEnded, LinkReports
 
 __all__ = ["Connected", "Connector", "NotConnected", "Notice"]
 
@@ -32,16 +33,16 @@ class NotConnected:
         self.error = error
 
 
-Notice = Connected | NotConnected | LinkMessage | LinkEnded
+Notice = Connected | NotConnected | LinkReports | LinkEnded
 
 
 class Connector:
     """Runs each connect in a thread of its own, behind gates; the answer is a notice."""
 
-    def __init__(self, reach: Reach, log_server: LogServer | None, notify: Callable[[Notice], None]) -> None:
+    def __init__(self, reach: Reach, logs: LogWriter | None, notify: Callable[[Notice], None]) -> None:
         """Send every notice, also those of the links, to `notify`."""
         self._reach = reach
-        self._log_server = log_server
+        self._logs = logs
         self._notify = notify
         self._gate = threading.BoundedSemaphore(reach.parameters.connects_at_once)
         # sshd drops connections when too many are not logged in yet (MaxStartups, 10 by default).
@@ -60,7 +61,7 @@ class Connector:
     def _connect(self, host: str) -> None:
         try:
             with self._gate_of(self._reach.address(host)), self._gate:
-                link = connect(host, self._reach, self._log_server, self._notify)
+                link = connect(host, self._reach, self._logs, self._notify)
         except HostError as error:
             self._notify(NotConnected(error))
         except Exception as error:  # noqa: BLE001

@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import AgentError, PipelineError
-from pipeline.model.jobs import ComputeJob, JobState
+from pipeline.model.jobs import ComputeJob, JobState, Outcome
 from pipeline.run import events
 from pipeline.run.batch import Batch
 from pipeline.run.books import Books
 from pipeline.run.connector import Connected, Connector, NotConnected
-from pipeline.run.link import Link, LinkEnded, LinkMessage
-from pipeline.run.log_server import LogServer
+from pipeline.run.link import Link
+from pipeline.run.log_writer import LogWriter
 from pipeline.run.notices import Asked, JobDefaults, StopAsked, Submission
 from pipeline.run.reach import Reach
+from pipeline.run.reports import LinkEnded, LinkReports
 from pipeline.run.store import RunStore
 from pipeline.schedule import events as schedule
 from pipeline.schedule.machine import Schedule
@@ -40,14 +41,14 @@ _ENDED = "the run has been ended: it takes no more jobs"
 _MAX_WAIT_S = 1.0
 _KILL_WAIT_S = 5.0  # after the grace: the agents kill, report and leave
 
-Notice = Submission | Asked | StopAsked | Connected | NotConnected | LinkMessage | LinkEnded
+Notice = Submission | Asked | StopAsked | Connected | NotConnected | LinkReports | LinkEnded
 
 
 class Dispatcher:
     """
     One run's jobs on their hosts.
 
-    One thread owns it; `submit`, `wait_for_log`, `stop` and `begin_stop` may be called from any other.
+    One thread owns it; `submit`, `stop` and `begin_stop` may be called from any other.
     """
 
     def __init__(
@@ -61,18 +62,21 @@ class Dispatcher:
         watch: Callable[[events.Event], None] = lambda event: None,
     ) -> None:
         """
-        Start the dispatcher's thread and the log server.
+        Start the dispatcher's thread.
 
         Args:
             log_levels: Level of captured lines, by `out` and `err`.
-            log_gate: The log server's TCP gate, if there is to be one.
+            log_gate: Where scripts that no agent started log, if there is to be one; closed by `stop`.
             watch: Told what happens, in the dispatcher's thread.
         """
         self._store = store
         self._books = Books(store, reach, log_directory, watch)
         self._notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
-        self._log_server = LogServer(log_directory, self._books.names, log_levels, log_gate)
-        self._connector = Connector(reach, self._log_server, self._notices.put)
+        self._logs = LogWriter(log_directory, self._books.names, log_levels)
+        self._log_gate = log_gate
+        if log_gate:
+            log_gate.start(self._logs.write_foreign)
+        self._connector = Connector(reach, self._logs, self._notices.put)
         self._schedule = Schedule(reach.parameters, random.random)
         self._links: dict[str, Link] = {}
         self._after_commit: list[Callable[[], None]] = []
@@ -123,12 +127,6 @@ class Dispatcher:
             batch.fail(self._error)
         return batch
 
-    def wait_for_log(self, batch: Batch, timeout_s: float = 10.0) -> None:
-        """Wait until all that the batch's finished jobs wrote is in the log."""
-        deadline_s = time.monotonic() + timeout_s
-        for host, count in self._books.marks(batch).items():
-            self._log_server.wait_for(host, count, max(0.0, deadline_s - time.monotonic()))
-
     def stop(self, grace_s: float) -> None:
         """End all jobs (TERM, `grace_s`, KILL) and all agents; returns when they are gone or given up."""
         self._notices.put(StopAsked(grace_s))
@@ -138,7 +136,9 @@ class Dispatcher:
         for link in list(self._links.values()):
             self.left_behind.append(f"{link.host}: no answer to stop; its agent ends its jobs when it notices")
             link.close()
-        self._log_server.close()
+        if self._log_gate:
+            self._log_gate.close()
+        self._logs.close()
 
     def begin_stop(self, grace_s: float) -> None:
         """Ask for what `stop` does, or for a shorter grace of it; callable from a signal handler."""
@@ -254,23 +254,25 @@ class Dispatcher:
         if ended.reason:
             self.left_behind.append(f"{host}: {reason}; its agent ends its jobs when it notices")
 
-    def _take_message(self, message: LinkMessage) -> None:
-        header, link = message.header, message.link
+    def _take_reports(self, notice: LinkReports) -> None:
+        link = notice.link
         if self._links.get(link.host) is not link:
             return
         # The link lets nothing pass that was not given to its host.
-        job_id, attempt = header["job"], header["attempt"]
-        if header["k"] == "start":
-            self._books.started(job_id, attempt, link.host, header["pid"])
-            self._tell(schedule.AttemptStarted(job_id, attempt, link.host))
-            return
-        outcome = message.outcome
-        assert outcome
-        self._books.ended(job_id, attempt, link.host, outcome, message.logged)
-        self._tell(schedule.AttemptEnded(job_id, attempt, link.host, outcome.state, outcome.message))
+        for job_id, attempt, pid, outcome in notice.reports:
+            if outcome is None:
+                self._books.started(job_id, attempt, link.host, pid)
+                self._tell(schedule.AttemptStarted(job_id, attempt, link.host))
+            else:
+                self._take_outcome(job_id, attempt, link.host, outcome)
+        if notice.seq:
+            self._after_commit.append(partial(link.send, {"k": "ack", "seq": notice.seq}))
+
+    def _take_outcome(self, job_id: int, attempt: int, host: str, outcome: Outcome) -> None:
+        self._books.ended(job_id, attempt, host, outcome)
+        self._tell(schedule.AttemptEnded(job_id, attempt, host, outcome.state, outcome.message))
         if not self._schedule.state(job_id).is_final:
-            self._books.tried_again(job_id, attempt, link.host, outcome)
-        self._after_commit.append(partial(link.send, {"k": "ack", "seq": header["seq"]}))
+            self._books.tried_again(job_id, attempt, host, outcome)
 
     _TAKE: dict[type[Notice], Callable[..., None]] = {  # noqa: RUF012  # never changed
         Submission: _take_submission,
@@ -279,7 +281,7 @@ class Dispatcher:
         Connected: _take_connected,
         NotConnected: _take_not_connected,
         LinkEnded: _take_link_ended,
-        LinkMessage: _take_message,
+        LinkReports: _take_reports,
     }
 
     # -- instructions

@@ -6,19 +6,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any
 
 from pipeline.errors import FrameError, HostError, PipelineError
 from pipeline.formats.frames import Header, encode_message
 from pipeline.hosts.session import Session
-from pipeline.model.jobs import Outcome
 from pipeline.run.handshake import Greeting, greet
-from pipeline.run.log_server import LogFeed, LogServer
+from pipeline.run.log_writer import LogWriter
 from pipeline.run.outcomes import read_outcome
 from pipeline.run.reach import Reach
+from pipeline.run.reports import LinkEnded, LinkReports, Report
 
-__all__ = ["Link", "LinkEnded", "LinkMessage", "connect"]
+__all__ = ["Link", "connect"]
 
 log = logging.getLogger(__name__)
 
@@ -27,41 +27,16 @@ _NUMBERED = ("start", "output", "result")
 _KINDS = ("out", "err", "log")
 
 
-class LinkMessage:
-    """
-    A `start` or `result` from a host, checked.
+class _Arrived:
+    """What one read brought: pieces of output and their bytes, reports, and the number of the last result."""
 
-    Attributes:
-        outcome: What a result says; None for a start.
-        logged: How far the log must be for all of the attempt's output to be in it.
-    """
+    __slots__ = ("output", "pieces", "reports", "seq")
 
-    __slots__ = ("header", "link", "logged", "outcome")
-
-    def __init__(self, link: "Link", header: Header, outcome: Outcome | None = None, logged: int = 0) -> None:
-        """Bind a message to the link it came over."""
-        self.link = link
-        self.header = header
-        self.outcome = outcome
-        self.logged = logged
-
-
-class LinkEnded:
-    """
-    A link is gone.
-
-    Attributes:
-        reason: Empty after an orderly goodbye.
-        is_permanent: The host broke the protocol; nothing it says is believed any more.
-    """
-
-    __slots__ = ("is_permanent", "link", "reason")
-
-    def __init__(self, link: "Link", reason: str, is_permanent: bool) -> None:
-        """Bind the end to its link."""
-        self.link = link
-        self.reason = reason
-        self.is_permanent = is_permanent
+    def __init__(self) -> None:
+        self.pieces: list[tuple[int, int, str, int]] = []
+        self.output: list[bytes] = []
+        self.reports: list[Report] = []
+        self.seq = 0
 
 
 class Link:
@@ -79,10 +54,10 @@ class Link:
         session: Session,
         greeting: Greeting,
         reach: Reach,
-        log_server: LogServer | None,
-        notify: Callable[[LinkMessage | LinkEnded], None],
+        logs: LogWriter | None,
+        notify: Callable[[LinkReports | LinkEnded], None],
     ) -> None:
-        """Start both threads; `notify` is called from the reading one."""
+        """Start both threads; `notify` is called from the reading one, and so is `logs` (None: nobody wants it)."""
         self.host = host
         self.hello = greeting.hello
         self.hello_at_s = time.time()
@@ -90,7 +65,7 @@ class Link:
         self._session = session
         self._greeting = greeting
         self._parameters = reach.parameters
-        self._log_server = log_server
+        self._logs = logs
         self._notify = notify
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         # By number: how many paths were asked about, and where the answer goes; None is the end of the link.
@@ -174,7 +149,7 @@ class Link:
     def _read(self) -> None:
         is_permanent = False
         try:
-            reason = self._read_with_feed()
+            reason = self._read_all()
         except HostError as error:
             reason = self._why_closed or error.reason
         except FrameError as error:
@@ -182,32 +157,19 @@ class Link:
         except PipelineError as error:
             reason = str(error)
         self.close()
+        with suppress(PipelineError):  # the log is closed: nobody wants to know any more
+            if self._logs:  # what lost attempts have written must not stay behind
+                self._logs.write(self.host, (), b"", time.time(), sorted(self._given))
         self.end = LinkEnded(self, "" if self._has_said_bye else reason, is_permanent)
         for _, answer in list(self._answers.values()):
             answer.put(None)
         self._notify(self.end)
 
-    def _read_with_feed(self) -> str:
-        if not self._log_server:
-            return self._read_all(None)
-        with closing(self._log_server.open_feed(self.host, self._parameters.host_queue_bytes)) as feed:
-            try:
-                return self._read_all(feed)
-            finally:
-                with suppress(PipelineError):  # the log server is closed: the error under way says more
-                    for job_id, attempt in sorted(self._given):  # lost: what they have written must not stay behind
-                        feed.finish(job_id, attempt)
-
-    def _read_all(self, feed: LogFeed | None) -> str:
+    def _read_all(self) -> str:
         """Take in messages until the end; returns why it ended."""
         messages = self._greeting.rest
         while True:
-            for header, payload in messages:
-                try:
-                    self._take(header, payload, feed)
-                except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-                    # A host can send anything: what we did not think of is its fault, too.
-                    raise FrameError(f"message {header['k']!r}: {type(error).__name__}: {str(error)[:100]!r}") from None
+            self._take_all(messages)
             try:
                 data = self._session.read(_READ_BYTES, self._parameters.dead_after)
             except TimeoutError:
@@ -217,19 +179,36 @@ class Link:
                 return "connection closed" + (f"; the host says: {words}" if words else "")
             messages = self._greeting.reader.feed(data)
 
-    def _take(self, header: Header, payload: bytes, feed: LogFeed | None) -> None:
+    def _take_all(self, messages: Sequence[tuple[Header, bytes]]) -> None:
+        """Take in what one read brought: output goes to the log, then reports to the dispatcher, each at once."""
+        arrived = _Arrived()
+        try:
+            for header, payload in messages:
+                try:
+                    self._take(header, payload, arrived)
+                except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+                    # A host can send anything: what we did not think of is its fault, too.
+                    raise FrameError(f"message {header['k']!r}: {type(error).__name__}: {str(error)[:100]!r}") from None
+        finally:  # what came before a broken message counts
+            ended = [(report.job_id, report.attempt) for report in arrived.reports if report.outcome]
+            if self._logs and (arrived.pieces or ended):
+                self._logs.write(self.host, arrived.pieces, b"".join(arrived.output), time.time(), ended)
+            if arrived.reports:
+                self._notify(LinkReports(self, arrived.reports, arrived.seq))
+
+    def _take(self, header: Header, payload: bytes, arrived: "_Arrived") -> None:
         kind = header["k"]
         if kind in _NUMBERED:
             self._seq += 1
             if header.get("seq") != self._seq:
                 raise FrameError(f"message {str(header.get('seq'))[:40]!r} where {self._seq} was due")
         if kind == "output":
-            pieces = self._checked_pieces(header, len(payload))
-            if feed:
-                feed.send(pieces, payload)
+            arrived.pieces += self._checked_pieces(header, len(payload))
+            arrived.output.append(payload)
         elif kind in ("start", "result"):
             self._check_given(header.get("job"), header.get("attempt"))
-            self._notify(self._checked_message(header, payload, feed))
+            arrived.reports.append(self._checked_report(header, payload))
+            arrived.seq = self._seq if kind == "result" else arrived.seq
         elif kind == "stat":
             count, answer = self._answers[header["id"]]
             found = [(str(kind), int(size)) for kind, size in json.loads(payload)]
@@ -241,15 +220,14 @@ class Link:
         elif kind != "beat":
             raise FrameError(f"unknown message {kind[:40]!r}")
 
-    def _checked_message(self, header: Header, payload: bytes, feed: LogFeed | None) -> LinkMessage:
+    def _checked_report(self, header: Header, payload: bytes) -> Report:
         if header["k"] == "start":
             if not isinstance(header.get("pid"), int):
                 raise FrameError(f"start with pid {str(header.get('pid'))[:40]!r}")
-            return LinkMessage(self, header)
+            return Report(header["job"], header["attempt"], pid=header["pid"])
         outcome = read_outcome(header, payload)
         self._given.remove((header["job"], header["attempt"]))  # one result, and nothing after it
-        logged = feed.finish(header["job"], header["attempt"]) if feed else 0
-        return LinkMessage(self, header, outcome, logged)
+        return Report(header["job"], header["attempt"], outcome=outcome)
 
     def _checked_pieces(self, header: Header, size: int) -> list[tuple[int, int, str, int]]:
         """Return what an output frame is made of; a host can send anything, and is believed nothing."""
@@ -272,8 +250,8 @@ class Link:
 def connect(
     host: str,
     reach: Reach,
-    log_server: LogServer | None,
-    notify: Callable[[LinkMessage | LinkEnded], None],
+    logs: LogWriter | None,
+    notify: Callable[[LinkReports | LinkEnded], None],
 ) -> Link:
     """
     Log in, start an agent and wait for its hello.
@@ -289,4 +267,4 @@ def connect(
         session.close()
         raise
     log.debug("%s: agent up after %.3f s with %s", host, time.monotonic() - started_s, reach.describe(host))
-    return Link(host, session, greeting, reach, log_server, notify)
+    return Link(host, session, greeting, reach, logs, notify)

@@ -11,7 +11,8 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,19 @@ KEY_FILE = "log_server.key"
 KEY_VARIABLE = "PIPELINE_LOG_KEY"
 SERVER_VARIABLE = "PIPELINE_LOG_SERVER"
 _MAX_RECORD_BYTES = 1 << 20
-_MAX_RECORDS_AT_ONCE = 1000
+_MAX_LAST_RECORDS = 10_000
 _MAX_REFUSED = 100
+_POLL_MS = 100
+_JOIN_S = 10.0
 
 
 class LogGate:
     """
-    Owns the TCP socket and the allow-list.
+    Owns the TCP socket, the allow-list and a thread that takes records out.
 
     Attributes:
         address: (host, port) for `Node(loghost, logport)`.
         key_path: File with the keys a client needs; `PIPELINE_LOG_KEY` names it.
-        socket: For polling.
     """
 
     def __init__(self, directory: Path, interface: str = "*") -> None:
@@ -60,39 +62,56 @@ class LogGate:
         self._allow_list = ThreadAuthenticator(self._context)
         self._allow_list.start()
         self._allow_list.configure_curve_callback(domain="*", credentials_provider=_Allowed(client_public))
-        self.socket = self._context.socket(zmq.PULL)
-        self.socket.curve_server = True
-        self.socket.curve_publickey = server_public
-        self.socket.curve_secretkey = server_secret
-        self.socket.maxmsgsize = _MAX_RECORD_BYTES
-        self.socket.linger = 0
-        port = self.socket.bind_to_random_port(f"tcp://{interface}")
+        self._socket = self._context.socket(zmq.PULL)
+        self._socket.curve_server = True
+        self._socket.curve_publickey = server_public
+        self._socket.curve_secretkey = server_secret
+        self._socket.maxmsgsize = _MAX_RECORD_BYTES
+        self._socket.linger = 0
+        port = self._socket.bind_to_random_port(f"tcp://{interface}")
         self.address = (socket.gethostname() if interface == "*" else interface, port)
+        self._is_closing = threading.Event()
+        self._thread: threading.Thread | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         """What a script needs to find the gate: `Node(*os.environ['PIPELINE_LOG_SERVER'].split(':'))`."""
         return {SERVER_VARIABLE: "{}:{}".format(*self.address), KEY_VARIABLE: str(self.key_path)}
 
-    def receive(self) -> Iterator[dict[str, Any]]:
-        """Return the records that have arrived; what is no record is dropped with a warning."""
-        for _ in range(_MAX_RECORDS_AT_ONCE):
-            try:
-                record = json.loads(self.socket.recv(zmq.NOBLOCK))
-                float(record["t"]), int(record["l"]), str(record["n"]), str(record["m"])
-            except zmq.Again:
-                return
-            except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError):
-                log.warning("log server: a message over TCP is not a log record; dropped")
-                continue
-            yield record
+    def start(self, take: Callable[[Mapping[str, Any]], None]) -> None:
+        """Give every record that arrives to `take`, in a thread of our own; what is no record is dropped."""
+        self._thread = threading.Thread(target=self._serve, args=(take,), name="log gate", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """Close the port and remove the keys."""
-        self.socket.close()
+        """Take what has arrived, close the port and remove the keys; safe to call twice."""
+        if self._is_closing.is_set():
+            return
+        self._is_closing.set()
+        if self._thread:
+            self._thread.join(_JOIN_S)
+        self._socket.close()
         self._allow_list.stop()
         self._context.destroy(linger=0)
         self.key_path.unlink(missing_ok=True)
+
+    def _serve(self, take: Callable[[Mapping[str, Any]], None]) -> None:
+        while not self._is_closing.is_set():
+            if self._socket.poll(_POLL_MS):
+                self._take(self._socket.recv(), take)
+        for _ in range(_MAX_LAST_RECORDS):  # a script that does not stop must not keep us
+            if not self._socket.poll(0):
+                return
+            self._take(self._socket.recv(), take)
+
+    def _take(self, message: bytes, take: Callable[[Mapping[str, Any]], None]) -> None:
+        try:
+            record = json.loads(message)
+            float(record["t"]), int(record["l"]), str(record["n"]), str(record["m"])
+        except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError):
+            log.warning("log server: a message over TCP is not a log record; dropped")
+        else:
+            take(record)
 
 
 class _Allowed:

@@ -7,18 +7,23 @@ A line of a packed file (`<host>.log`) is
 
 time of arrival, job id and attempt, and what it is: `out`, `err` or `log`. A `+` before the bar (`out+|`) says that
 no newline followed in the original: the next line of the same job and kind goes on, so every byte can be had back.
+
+The thread that reads a host's session also writes what it has read: no line waits in a queue, a result is known only
+when all that its job wrote is in the file, and a job that writes faster than the disk waits, as it would for a pipe.
 """
 
 import contextlib
 import json
 import logging
 import re
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pipeline.errors import PipelineError
 from pipeline.run.textfiles import open_private
 
 __all__ = ["LogWriter"]
@@ -27,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _MAX_LINE_BYTES = 64 << 10
 _MAX_OPEN_FILES = 64
+_CLOSE_S = 10.0
 _MAX_TIME_S = 1 << 33  # later than that `logging` cannot show; a host may send any number
 # One logger for all: `logging` never forgets one, and there may be as many names as jobs, or as a host makes up.
 _NODES = logging.getLogger("node")
@@ -35,68 +41,91 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 
 
 class LogWriter:
-    """Used by the log server's thread alone."""
+    """The run's log files; callable from any thread, one at a time gets on."""
 
     def __init__(self, directory: Path, names: Mapping[int, str], levels: Mapping[str, int]) -> None:
-        """See `LogServer`."""
+        """
+        Open no file yet.
+
+        Args:
+            directory: Of the run's log files; exists.
+            names: A job's name by its id; may grow meanwhile.
+            levels: `logging` level of captured lines by kind, out and err.
+        """
         self._directory = directory
         self._names = names
         self._levels = levels
         self._files: OrderedDict[str, BinaryIO] = OrderedDict()
         self._begun: dict[tuple[str, int, int, str], bytes] = {}  # lines whose newline has not come yet
         self._full: set[str] = set()  # hosts whose file could not be written, so that each is told of once
+        self._lock = threading.Lock()
+        self._is_closed = False
 
-    def write(self, host: str, pieces: Sequence[Sequence[Any]], payload: bytes, at_s: float) -> None:
+    def write(
+        self,
+        host: str,
+        pieces: Iterable[Sequence[Any]],
+        payload: bytes,
+        at_s: float,
+        ended: Iterable[tuple[int, int]] = (),
+    ) -> None:
         """
-        Take one batch.
+        Take one batch; it is in the files when this returns.
 
         Args:
             pieces: [job, attempt, kind, length in payload] in the order they were written.
             at_s: Arrival, seconds since 1970.
+            ended: (job, attempt) that write nothing more after this.
+
+        Raises:
+            PipelineError: If the log is closed: the run is over.
         """
-        stamp = _stamp(at_s)
-        packed: list[bytes] = []
+        with self._lock:
+            if self._is_closed:
+                raise PipelineError("the log is closed")
+            stamp = _stamp(at_s)
+            packed = list(self._packed(host, pieces, payload, stamp))
+            for job_id, attempt in ended:
+                packed += self._rest(host, job_id, attempt, stamp)
+            self._append(host, b"".join(packed))
+
+    def write_foreign(self, record: Mapping[str, Any]) -> None:
+        """Take a record of a script that no agent started."""
+        with self._lock:
+            _log_record(record)
+            self._append("tcp", b"%s - log| %s\n" % (_stamp(time.time()), _packed_record(record)))
+
+    def close(self) -> None:
+        """Write what lost attempts left without a newline, and close all files; safe to call twice."""
+        if not self._lock.acquire(timeout=_CLOSE_S):
+            return  # somebody hangs in a write, to a stopped terminal or a dead file system
+        self._is_closed = True
+        for host, job_id, attempt, _ in list(self._begun):
+            self._append(host, b"".join(self._rest(host, job_id, attempt, _stamp(time.time()))))
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        self._lock.release()
+
+    def _packed(self, host: str, pieces: Iterable[Sequence[Any]], payload: bytes, stamp: bytes) -> Iterator[bytes]:
         position = 0
         for job_id, attempt, kind, length in pieces:
             data = payload[position : position + length]
             position += length
             if kind == "log":
-                packed.append(self._take_record(host, job_id, attempt, data, stamp))
+                yield self._take_record(job_id, attempt, data, stamp)
             else:
-                packed += self._take_output((host, job_id, attempt, kind), data, stamp)
-        self._append(host, b"".join(packed))
+                yield from self._take_output((host, job_id, attempt, kind), data, stamp)
 
-    def finish(self, host: str, job_id: int, attempt: int) -> None:
-        """Write what an attempt left without a newline at its end."""
+    def _rest(self, host: str, job_id: int, attempt: int, stamp: bytes) -> Iterator[bytes]:
+        """What an attempt left without a newline at its end."""
         for kind in ("out", "err"):
             rest = self._begun.pop((host, job_id, attempt, kind), b"")
             if rest:
-                self._append(host, b"%s %d.%d %s+| %s\n" % (_stamp(time.time()), job_id, attempt, kind.encode(), rest))
+                yield b"%s %d.%d %s+| %s\n" % (stamp, job_id, attempt, kind.encode(), rest)
                 self._log_lines(host, job_id, kind, [rest])
 
-    def write_foreign(self, record: Mapping[str, Any]) -> None:
-        """Take a record of a script that no agent started."""
-        _log_record(record)
-        self._append("tcp", b"%s - log| %s\n" % (_stamp(time.time()), _packed_record(record)))
-
-    def flush(self) -> None:
-        """Let readers of the files see everything."""
-        for host, file in list(self._files.items()):
-            try:
-                file.flush()
-            except OSError as error:
-                self._drop_file(host, error)
-
-    def close(self) -> None:
-        """Write what lost attempts left without a newline, and close all files."""
-        for host, job_id, attempt, _ in list(self._begun):
-            self.finish(host, job_id, attempt)
-        self.flush()
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
-
-    def _take_record(self, host: str, job_id: int, attempt: int, data: bytes, stamp: bytes) -> bytes:
+    def _take_record(self, job_id: int, attempt: int, data: bytes, stamp: bytes) -> bytes:
         try:
             record = json.loads(data)
             _log_record(record)
@@ -105,7 +134,7 @@ class LogWriter:
             text = b"not a log record: " + data.replace(b"\n", b" ")
         return b"%s %d.%d log| %s\n" % (stamp, job_id, attempt, text)
 
-    def _take_output(self, key: tuple[str, int, int, str], data: bytes, stamp: bytes) -> Iterable[bytes]:
+    def _take_output(self, key: tuple[str, int, int, str], data: bytes, stamp: bytes) -> Iterator[bytes]:
         host, job_id, attempt, kind = key
         lines = (self._begun.pop(key, b"") + data).split(b"\n")
         rest = lines.pop()
@@ -128,8 +157,12 @@ class LogWriter:
 
     def _append(self, host: str, data: bytes) -> None:
         """Add to a host's file; a full disk must not end the run, nor stop what other hosts write."""
+        if not data:
+            return
         try:
-            self._file(host).write(data)
+            file = self._file(host)
+            file.write(data)
+            file.flush()
         except OSError as error:
             self._drop_file(host, error)
 

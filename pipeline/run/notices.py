@@ -95,10 +95,9 @@ class JobEntry:
     Attributes:
         attempts: Executions so far.
         outcome: Of its last attempt that ended.
-        mark: (host, count) up to which the log server must be for all that it wrote to be in the log.
     """
 
-    __slots__ = ("attempts", "job", "mark", "outcome", "submission")
+    __slots__ = ("attempts", "job", "outcome", "submission")
 
     def __init__(self, job: ComputeJob, submission: Submission) -> None:
         """Start with no attempt."""
@@ -106,7 +105,6 @@ class JobEntry:
         self.submission = submission
         self.outcome: Outcome | None = None
         self.attempts = 0
-        self.mark: tuple[str, int] | None = None
 
     @property
     def max_attempts(self) -> int:

@@ -117,7 +117,7 @@ class FrameReader:
             if len(buffer) < end:
                 break
             payload_at = position + _PREFIX.size + head_length
-            header = _parse_header(bytes(buffer[position + _PREFIX.size : payload_at]))
+            header = _parse_header(buffer[position + _PREFIX.size : payload_at])
             message = self._assemble(header, bytes(buffer[payload_at:end]))
             position = end
             if message:
@@ -136,11 +136,11 @@ class FrameReader:
         return header, payload
 
 
-def _parse_header(head: bytes) -> Header:
+def _parse_header(head: bytearray) -> Header:
     try:
-        header = json.loads(head)
+        header = json.loads(head.decode())  # of bytes it would first have to find out their encoding
     except (ValueError, RecursionError):
-        raise FrameError(f"frame header is not JSON: {head[:60]!r}") from None
+        raise FrameError(f"frame header is not JSON: {bytes(head[:60])!r}") from None
     if not isinstance(header, dict) or not isinstance(header.get("k"), str):
-        raise FrameError(f"frame header without a kind: {head[:60]!r}")
+        raise FrameError(f"frame header without a kind: {bytes(head[:60])!r}")
     return header

@@ -87,6 +87,17 @@ class PipeSession:
                 except BrokenPipeError:
                     raise self._broken_pipe() from None
 
+    def write_now(self, data: bytes) -> int:
+        """See `Session`."""
+        if not self._writing.acquire(blocking=False):
+            return 0
+        try:
+            return os.write(self._stdin.fileno(), data)
+        except (OSError, ValueError):  # full, broken or closed
+            return 0
+        finally:
+            self._writing.release()
+
     def close_input(self) -> None:
         """See `Session`."""
         with self._writing:

@@ -32,6 +32,10 @@ class Session(Protocol):
         """
         ...
 
+    def write_now(self, data: bytes) -> int:
+        """Send as much of `data` as goes without waiting and return how much that was; `write` tells of errors."""
+        ...
+
     def close_input(self) -> None:
         """Close the program's standard input; what it prints can still be read."""
         ...

@@ -21,6 +21,7 @@ _CHUNK_BYTES = 1 << 16
 # The channel's only timeout, since it counts for both directions: one turn of the loop that writes.
 _TURN_S = 0.2
 _THREAD_END_S = 1.0
+_AT_ONCE_BYTES = 4096
 
 
 def start_session(host: str, command: str, login: Login, parameters: Parameters) -> "SshSession":
@@ -119,6 +120,20 @@ class SshSession:
                 raise self._broken(None)
             left = left[sent:]
             deadline_s = time.monotonic() + timeout_s
+
+    def write_now(self, data: bytes) -> int:
+        """See `Session`."""
+        transport = self._link.transport
+        # While keys are exchanged paramiko makes senders wait; a larger packet may not fit into the socket's buffer.
+        if self._is_closed or transport is None or not transport.clear_to_send.is_set():
+            return 0
+        try:
+            if not self._channel.send_ready():
+                return 0
+            self._await_socket(0.0)
+            return self._channel.send(data[:_AT_ONCE_BYTES])
+        except (OSError, EOFError, paramiko.SSHException):  # also when the socket is full
+            return 0
 
     def close_input(self) -> None:
         """See `Session`."""

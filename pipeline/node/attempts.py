@@ -54,7 +54,7 @@ class Attempts:
             self.refuse(header, str(refusal))
             return
         self._by_pid[attempt.pid] = attempt
-        self._outbox.say({"k": "start", "job": attempt.job, "attempt": attempt.number, "pid": attempt.pid})
+        self._outbox.gather_start({"k": "start", "job": attempt.job, "attempt": attempt.number, "pid": attempt.pid})
         if not self._is_paused:
             self._watch(attempt)
 

@@ -19,12 +19,15 @@ class Outbox:
 
     Log records and captured bytes are gathered to one `output` frame: its header lists
     [job, attempt, kind, length] for each piece of the payload. Every frame but signs of life has a `seq`.
+
+    Starts are gathered, too: of a job that is over at once the master then hears start, output and result together.
     """
 
     def __init__(self, descriptor: int, batch_bytes: int) -> None:
         """Write to `descriptor`, which must be non-blocking."""
         self._descriptor = descriptor
         self._batch_bytes = batch_bytes
+        self._starts: list[Header] = []
         self._pieces: list[tuple[int, int, str, int]] = []
         self._payload: list[bytes] = []
         self._gathered_bytes = 0
@@ -34,8 +37,8 @@ class Outbox:
 
     @property
     def has_batch(self) -> bool:
-        """Output has been gathered that is in no frame yet."""
-        return bool(self._pieces)
+        """Starts or output have been gathered that are in no frame yet."""
+        return bool(self._pieces or self._starts)
 
     @property
     def waiting_bytes(self) -> int:
@@ -61,8 +64,15 @@ class Outbox:
         if self._gathered_bytes >= self._batch_bytes or len(self._pieces) >= 1000:
             self.flush()
 
+    def gather_start(self, header: Header) -> None:
+        """Add that an attempt has started."""
+        self._starts.append(header)
+
     def flush(self) -> None:
-        """Make a frame of what was gathered."""
+        """Make frames of what was gathered; the start of an attempt comes before its output."""
+        for start in self._starts:
+            self._waiting += encode_message({**start, "seq": self._next_seq()})
+        self._starts = []
         if self._pieces:
             header = {"k": "output", "seq": self._next_seq(), "p": self._pieces}
             self._waiting += encode_message(header, b"".join(self._payload))

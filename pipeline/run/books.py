@@ -40,10 +40,6 @@ class Books:
         self._watch = watch
         self._entries: dict[int, JobEntry] = {}
 
-    def entry(self, job_id: int) -> JobEntry | None:
-        """Return what is known of a job."""
-        return self._entries.get(job_id)
-
     def entries(self) -> Sequence[JobEntry]:
         """Return what is known of all jobs, in the order submitted."""
         return list(self._entries.values())
@@ -57,18 +53,20 @@ class Books:
         self._store.jobs_submitted((job_id, job, submission.step) for job_id, job in jobs.items())
         self._watch(events.JobsSubmitted(len(jobs), Counter(job.hosts[0] for job in jobs.values())))
 
-    def dispatched(self, job_id: int, attempt: int, host: str) -> None:
-        """An attempt goes to a host."""
+    def dispatched(self, job_id: int, attempt: int, host: str) -> JobEntry:
+        """An attempt goes to a host; returns what is known of its job."""
         entry = self._entries[job_id]
         entry.attempts = attempt
         how = self._reach.describe(host)
-        entry.logger.debug("Dispatching command to %s with %s: job %d (%s)", host, how, job_id, entry.job.name)
+        line = "Dispatching command to %s with %s: job %d (%s)"
+        _say(entry, logging.DEBUG, line, host, how, job_id, entry.job.name)
         self._store.dispatched(job_id, attempt, host)
+        return entry
 
     def started(self, job_id: int, attempt: int, host: str, pid: int) -> None:
         """A host says that an attempt runs."""
         entry = self._entries[job_id]
-        entry.logger.info("job %d (%s) on %s: started", job_id, entry.job.name, host)
+        _say(entry, logging.INFO, "job %d (%s) on %s: started", job_id, entry.job.name, host)
         self._store.started(job_id, attempt, pid)
         self._watch(events.JobStarted(job_id, host))
 
@@ -102,7 +100,7 @@ class Books:
         entry.job.results.update(job_results(job_id, host, entry.attempts, outcome))
         if state is JobState.OK:
             line = "job %d (%s) on %s: ok after %.1f s"
-            entry.logger.info(line, job_id, entry.job.name, host, outcome.duration_s)
+            _say(entry, logging.INFO, line, job_id, entry.job.name, host, outcome.duration_s)
         else:
             has_run = entry.attempts and state is not JobState.REFUSED
             log_path = str(self._log_directory / f"{host}.log") if has_run else ""
@@ -132,3 +130,10 @@ class Books:
             return
         self.host_changed(host, "WAITING", verdict=reason)
         log.warning("%s: %s; trying again in %.1f s%s", host, reason, retry_in_s, f"; {kept}" if held else "")
+
+
+def _say(entry: JobEntry, level: int, line: str, *args: object) -> None:
+    """Log a line that comes with every job; without what costs most of it, a search for the place in this file."""
+    logger = entry.logger
+    if logger.isEnabledFor(level):
+        logger.handle(logger.makeRecord(logger.name, level, "", 0, line, args, None))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import AgentError, PipelineError
+from pipeline.formats.frames import Header
 from pipeline.model.jobs import ComputeJob, JobState, Outcome
 from pipeline.run import events
 from pipeline.run.batch import Batch
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _ENDED = "the run has been ended: it takes no more jobs"
 _MAX_WAIT_S = 1.0
+_COMMIT_WAIT_S = 0.1
 _KILL_WAIT_S = 5.0  # after the grace: the agents kill, report and leave
 
 Notice = Submission | Asked | StopAsked | Connected | NotConnected | LinkReports | LinkEnded
@@ -79,6 +81,7 @@ class Dispatcher:
         self._connector = Connector(reach, self._logs, self._notices.put)
         self._schedule = Schedule(reach.parameters, random.random)
         self._links: dict[str, Link] = {}
+        self._spoken_to: set[Link] = set()  # their messages go out after the commit
         self._after_commit: list[Callable[[], None]] = []
         self._stop_at_s = float("inf")
         self._error: PipelineError | None = None
@@ -161,7 +164,8 @@ class Dispatcher:
         return self._is_stopping and (not self._links or time.monotonic() > self._stop_at_s)
 
     def _wait_for_notices(self) -> list[Notice]:
-        deadline_s = min(self._schedule.deadline_s, time.monotonic() + _MAX_WAIT_S)
+        wait_s = _COMMIT_WAIT_S if self._store.has_changes else _MAX_WAIT_S
+        deadline_s = min(self._schedule.deadline_s, time.monotonic() + wait_s)
         try:
             notices = [self._notices.get(timeout=max(0.001, deadline_s - time.monotonic()))]
         except queue.Empty:
@@ -175,7 +179,12 @@ class Dispatcher:
             self._TAKE[type(notice)](self, notice)
         if self._schedule.deadline_s <= time.monotonic():
             self._tell(schedule.TimePassed())
+        if notices and not (self._after_commit or self._spoken_to):
+            return  # nothing follows from what has changed, that jobs run: it waits for the next commit
         self._store.commit()
+        links, self._spoken_to = self._spoken_to, set()
+        for link in links:
+            link.flush()
         actions, self._after_commit = self._after_commit, []
         for action in actions:
             action()
@@ -218,7 +227,7 @@ class Dispatcher:
     def _take_stop(self, asked: StopAsked) -> None:
         self._stop_at_s = min(self._stop_at_s, time.monotonic() + asked.grace_s + _KILL_WAIT_S)
         for link in self._links.values():
-            self._after_commit.append(partial(link.send, {"k": "stop", "grace_s": asked.grace_s}))
+            self._say(link, {"k": "stop", "grace_s": asked.grace_s})
         self._tell(schedule.CancelAsked())
 
     def _take_connected(self, connected: Connected) -> None:
@@ -266,7 +275,7 @@ class Dispatcher:
             else:
                 self._take_outcome(job_id, attempt, link.host, outcome)
         if notice.seq:
-            self._after_commit.append(partial(link.send, {"k": "ack", "seq": notice.seq}))
+            self._say(link, {"k": "ack", "seq": notice.seq})
 
     def _take_outcome(self, job_id: int, attempt: int, host: str, outcome: Outcome) -> None:
         self._books.ended(job_id, attempt, host, outcome)
@@ -294,21 +303,20 @@ class Dispatcher:
                     self._books.host_changed(host, "CONNECTING")
                     self._after_commit.append(partial(self._connector.connect, host))
                 case schedule.Start(job_id, attempt, host):
-                    self._books.dispatched(job_id, attempt, host)
-                    self._after_commit.append(partial(self._send_run, job_id, attempt, host))
+                    entry = self._books.dispatched(job_id, attempt, host)
+                    self._links[host].queue_run(job_id, attempt, *entry.run_message())
+                    self._spoken_to.add(self._links[host])
                 case schedule.Cancel(job_id, attempt, host):
-                    header = {"k": "cancel", "job": job_id, "attempt": attempt}
-                    self._after_commit.append(partial(self._links[host].send, header))
+                    self._say(self._links[host], {"k": "cancel", "job": job_id, "attempt": attempt})
                 case schedule.Finished(job_id, state, last_host, reason):
                     submission = self._books.finished(job_id, state, last_host, reason).submission
                     self._after_commit.append(partial(submission.batch.finish, job_id))
                     if submission.defaults.stops_on_failure and state not in (JobState.OK, JobState.CANCELLED):
                         self._after_commit.append(submission.batch.cancel)
 
-    def _send_run(self, job_id: int, attempt: int, host: str) -> None:
-        entry = self._books.entry(job_id)
-        if entry and host in self._links:
-            self._links[host].run(job_id, attempt, *entry.run_message())
+    def _say(self, link: Link, header: Header) -> None:
+        link.queue(header)
+        self._spoken_to.add(link)
 
     def _retry_in_s(self, host: str) -> float | None:
         at_s = self._schedule.retry_at_s(host)

@@ -1,4 +1,4 @@
-"""A link: one agent on one host, as the master sees it. One thread reads, one writes; nothing else blocks on it."""
+"""A link: one agent on one host, as the master sees it. One thread reads; nothing else waits for the host."""
 
 import json
 import logging
@@ -17,6 +17,7 @@ from pipeline.run.log_writer import LogWriter
 from pipeline.run.outcomes import read_outcome
 from pipeline.run.reach import Reach
 from pipeline.run.reports import LinkEnded, LinkReports, Report
+from pipeline.run.sender import Sender
 
 __all__ = ["Link", "connect"]
 
@@ -67,24 +68,32 @@ class Link:
         self._parameters = reach.parameters
         self._logs = logs
         self._notify = notify
-        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._sender = Sender(host, session, self._parameters.beat_interval, self._parameters.dead_after)
+        self._queued: list[bytes] = []
         # By number: how many paths were asked about, and where the answer goes; None is the end of the link.
         self._answers: dict[int, tuple[int, queue.SimpleQueue[list[tuple[str, int]] | None]]] = {}
         self._seq = 0
         self._given: set[tuple[int, int]] = set()
         self._has_said_bye = False
-        self._why_closed = ""
-        for task in (self._read, self._write):
-            threading.Thread(target=task, name=f"{task.__name__[1:]} {host}", daemon=True).start()
+        threading.Thread(target=self._read, name=f"read {host}", daemon=True).start()
 
     def send(self, header: Header, payload: Any = None) -> None:
-        """Queue a message; never blocks. `payload` becomes JSON."""
-        self._outgoing.put(encode_message(header, b"" if payload is None else json.dumps(payload).encode("ascii")))
+        """Send a message; never waits for the host. `payload` becomes JSON."""
+        self._sender.send(_encoded(header, payload))
 
-    def run(self, job_id: int, attempt: int, header: Header, task: Any) -> None:
-        """Give an attempt to the host; only on such attempts may it report."""
+    def queue(self, header: Header, payload: Any = None) -> None:
+        """Keep a message for `flush`; called by the dispatcher's thread alone."""
+        self._queued.append(_encoded(header, payload))
+
+    def queue_run(self, job_id: int, attempt: int, header: Header, task: Any) -> None:
+        """Keep an attempt that is given to the host; only on such attempts may it report."""
         self._given.add((job_id, attempt))
-        self.send({**header, "job": job_id, "attempt": attempt}, task)
+        self.queue({**header, "job": job_id, "attempt": attempt}, task)
+
+    def flush(self) -> None:
+        """Send what was kept."""
+        queued, self._queued = self._queued, []
+        self._sender.send(b"".join(queued))
 
     def stat(self, paths: Sequence[str], timeout_s: float) -> list[tuple[str, int]]:
         """
@@ -112,37 +121,8 @@ class Link:
 
     def close(self) -> None:
         """End the session, whatever state it is in."""
-        self._outgoing.put(None)
+        self._sender.close()
         self._session.close()
-
-    # -- the writing thread
-
-    def _write(self) -> None:
-        beat = encode_message({"k": "beat"})
-        timeout_s = self._parameters.dead_after
-        try:
-            while (data := self._next_outgoing(beat)) is not None:
-                self._session.write(data, timeout_s)
-        except TimeoutError:
-            self._why_closed = f"takes no data for {timeout_s:.0f} s"
-            self._session.close()
-        except HostError as error:
-            # The reading thread sees the same and gives the verdict.
-            log.debug("%s", error)
-
-    def _next_outgoing(self, beat: bytes) -> bytes | None:
-        """Return all that waits, or a sign of life when nothing does; None at the end."""
-        try:
-            data = self._outgoing.get(timeout=self._parameters.beat_interval)
-        except queue.Empty:
-            return beat
-        while data is not None and not self._outgoing.empty():
-            more = self._outgoing.get_nowait()
-            if more is None:
-                self._outgoing.put(None)
-                break
-            data += more
-        return data
 
     # -- the reading thread
 
@@ -151,7 +131,7 @@ class Link:
         try:
             reason = self._read_all()
         except HostError as error:
-            reason = self._why_closed or error.reason
+            reason = self._sender.why_closed or error.reason
         except FrameError as error:
             reason, is_permanent = f"broken protocol: {error}", True
         except PipelineError as error:
@@ -245,6 +225,10 @@ class Link:
         if (job_id, attempt) not in self._given:
             shown = f"report on job {job_id!r} attempt {attempt!r}"
             raise FrameError(f"{shown[:100]}, which was not given to this host")
+
+
+def _encoded(header: Header, payload: Any) -> bytes:
+    return encode_message(header, b"" if payload is None else json.dumps(payload).encode("ascii"))
 
 
 def connect(

@@ -20,6 +20,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -127,7 +128,7 @@ class LogWriter:
 
     def _take_record(self, job_id: int, attempt: int, data: bytes, stamp: bytes) -> bytes:
         try:
-            record = json.loads(data)
+            record = json.loads(data.decode())
             _log_record(record)
             text = _packed_record(record)
         except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError):
@@ -191,7 +192,12 @@ class LogWriter:
 
 
 def _stamp(at_s: float) -> bytes:
-    return b"%s.%03d" % (time.strftime("%H:%M:%S", time.localtime(at_s)).encode(), int(at_s % 1 * 1000))
+    return b"%s.%03d" % (_time_of_day(int(at_s)), int(at_s % 1 * 1000))
+
+
+@lru_cache(1)
+def _time_of_day(second: int) -> bytes:
+    return time.strftime("%H:%M:%S", time.localtime(second)).encode()
 
 
 def _printable(text: str) -> str:

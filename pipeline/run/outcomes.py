@@ -28,7 +28,7 @@ def read_outcome(header: Header, payload: bytes) -> Outcome:
         state = JobState(header["state"])
         if state is JobState.REFUSED:
             return Outcome(state, message=one_line(str(header["message"])[:_MAX_MESSAGE]))
-        body = json.loads(payload)
+        body = json.loads(payload.decode())
         outcome = Outcome(
             state=state,
             returncode=int(header["returncode"]),

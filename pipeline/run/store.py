@@ -142,6 +142,11 @@ class RunStore:
         self.run_id = cursor.lastrowid or 0
         return self.run_id
 
+    @property
+    def has_changes(self) -> bool:
+        """Some changes are not committed yet."""
+        return any(self._changes.values())
+
     def host_changed(
         self, host: str, state: str, *, verdict: str = "", cores: int | None = None, python: str = "", method: str = ""
     ) -> None:

@@ -89,7 +89,7 @@ class Progress:
         """Take note of an event; from any thread, and never waits for the terminal."""
         now_s = self._clock()
         with self._lock:
-            was_busy = self._tally.remaining > 0
+            was_busy = self._due_s is not None
             self._tally.handle(event, now_s)
             is_busy = self._tally.remaining > 0
             self._has_changed = True

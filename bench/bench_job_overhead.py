@@ -1,5 +1,6 @@
 """
-What the framework itself costs a job: the start of a run, trivial jobs per second, and whether a limit is kept.
+What the framework itself costs a job: the start of a run, trivial jobs per second, the master's share of it, and
+whether a limit is kept.
 
 All hosts are throw-away sshds on this machine, so the figures hold for this machine and are to be read against each
 other. See README.md beside this file.
@@ -189,6 +190,25 @@ def peers(hosts: SshHosts, directory: Path) -> list[Way]:
     ]
 
 
+def measure_master(options: argparse.Namespace) -> list[Figure]:
+    """Processor time of the master for a trivial job: what ten times as many take more, so without the start."""
+    many, few = 4 * options.jobs, 4 * options.jobs // 10
+    with tempfile.TemporaryDirectory() as directory, example_configs(Path(directory)) as configs:
+        figures = {way: Figure(f"master: {way}, {many} jobs", "ms/job") for way in configs}
+        for number in range(options.rounds):
+            for way, words in configs.items():
+                tell(f"master: {number + 1} of {options.rounds}, {way}")
+                cpu_s = [cpu_of_master(jobs, words, directory) for jobs in (many, few)]
+                figures[way].samples.append((cpu_s[0] - cpu_s[1]) / (many - few) * 1000)
+    return list(figures.values())
+
+
+def cpu_of_master(jobs: int, words: Sequence[str], directory: str) -> float:
+    """Run so many trivial jobs on localhost and return the processor time of the master, s."""
+    done = run([sys.executable, str(TRIVIAL), f"--jobs={jobs}", f"--max-per-node={AT_ONCE}", *words], directory)
+    return float(next(line for line in done.stdout.splitlines() if line.startswith("cpu_s")).split(" = ")[1])
+
+
 def measure_limit(options: argparse.Namespace) -> list[Figure]:
     """The highest number of jobs seen at once on each of two hosts, where 3 are allowed."""
     if not is_sshd_available():
@@ -209,6 +229,7 @@ def measure_limit(options: argparse.Namespace) -> list[Figure]:
 SECTIONS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "start": measure_start,
     "throughput": measure_throughput,
+    "master": measure_master,
     "limit": measure_limit,
 }
 

@@ -530,6 +530,19 @@ def test_every_state_is_in_the_store(here: Dispatch) -> None:
     assert [row.message for row in rows] == [result["message"] for result in results]
 
 
+def test_a_job_that_runs_is_so_in_the_store(here: Dispatch, tmp_path: Path) -> None:
+    """That a job has started is in the store soon, though nothing else happens in the run."""
+    batch = here.submit(
+        [CommandJob("node1", ["sh", "-c", "until [ -e gate ]; do sleep 0.02; done"], cwd=str(tmp_path))]
+    )
+
+    reader = here.read_store()
+    eventually(lambda: [row.state for row in reader.jobs(1)] == [JobState.RUNNING], 2.0)
+    reader.close()
+    (tmp_path / "gate").touch()
+    assert batch.wait(WAIT_S)[1].results["status"] == "OK"
+
+
 # -- as a recipe
 
 

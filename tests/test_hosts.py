@@ -257,6 +257,39 @@ def test_writing_to_a_program_that_does_not_read_times_out(start: Callable[..., 
         session.write(bytes(64 << 20), 0.5)
 
 
+def test_what_goes_at_once_arrives(start: Callable[..., Session]) -> None:
+    """`write_now` sends so many bytes as it says, and `write` goes on behind them."""
+    session = start("cat")
+    data = b"beginning and end\n"
+
+    sent = session.write_now(data)
+    session.write(data[sent:], WAIT_S)
+
+    assert sent == len(data)
+    assert read_exactly(session, len(data)) == data
+
+
+def test_what_does_not_go_at_once_is_not_waited_for(start: Callable[..., Session]) -> None:
+    """When all buffers on the way are full `write_now` takes nothing and returns."""
+    session = start("sh", "-c", "echo up; exec sleep 60")
+    assert session.read(10, WAIT_S) == b"up\n"
+    with pytest.raises(TimeoutError):
+        session.write(bytes(64 << 20), 0.5)
+    started_s = time.monotonic()
+
+    assert [session.write_now(b"more") for _ in range(100)] == [0] * 100
+
+    assert time.monotonic() - started_s < 1.0
+
+
+def test_nothing_goes_at_once_after_the_end(start: Callable[..., Session]) -> None:
+    """`write_now` on a closed session takes nothing and raises nothing."""
+    session = start("cat")
+    session.close()
+
+    assert session.write_now(b"more") == 0
+
+
 def test_a_program_that_heeds_the_end_of_its_input_is_gone_after_close(start: Callable[..., Session]) -> None:
     """Closing the session ends the program on the host, by its pid."""
     session = start("sh", "-c", "echo $$; exec cat")

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,10 @@ def records() -> Iterator[list[tuple[str, str, str]]]:
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[LogGate]:
-    """A TCP gate whose records go to the log."""
-    gate, logs = LogGate(tmp_path, "127.0.0.1"), LogWriter(tmp_path, {}, LEVELS)
-    gate.start(logs.write_foreign)
+    """The log server's TCP gate."""
+    gate = LogGate(tmp_path, "127.0.0.1")
     yield gate
     gate.close()
-    logs.close()
 
 
 def write_script(directory: Path, name: str, text: str) -> str:
@@ -234,6 +233,35 @@ def test_a_full_disk_under_the_log_stops_nobody(tmp_path: Path, caplog: pytest.L
     assert unpack(dispatch.packed_log("node2"))[2, "out"].splitlines()[-1] == b"50000"
     [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert line.endswith("node1.log: No space left on device; output of jobs is missing there")
+
+
+def test_threads_may_write_at_the_same_time(tmp_path: Path) -> None:
+    """Lines of four threads, two of them on the same host, are whole and complete in their files."""
+    writer = LogWriter(tmp_path, {}, LEVELS)
+
+    def write(job_id: int) -> None:
+        for number in range(200):
+            data = b"%d %d\n" % (job_id, number)
+            for piece in (data[:2], data[2:]):  # a line in two batches
+                writer.write(f"node{job_id % 3}", [(job_id, 1, "out", len(piece))], piece, 1.5)
+        writer.write(f"node{job_id % 3}", [], b"", 1.5, [(job_id, 1)])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    writer.close()
+
+    files = b"".join(path.read_bytes() for path in sorted(tmp_path.glob("node*.log")))
+    assert unpack(files) == {(i, "out"): b"".join(b"%d %d\n" % (i, n) for n in range(200)) for i in range(4)}
+
+
+def test_a_line_is_in_the_file_when_its_job_is_final(tmp_path: Path) -> None:
+    """Whoever gets a job as it completes finds all that it wrote in the packed file, while others still run."""
+    with Dispatch(tmp_path, Reach(method="local")) as dispatch:
+        batch = dispatch.submit([CommandJob("node1", ["printf", "%s", f"line {i}"]) for i in range(50)])
+        for job in batch:
+            packed = unpack(dispatch.packed_log("node1"))
+            job_id = job.results["job_id"]
+            assert packed[job_id, "out"] == f"line {job_id - 1}".encode()
 
 
 def test_a_closed_log_takes_nothing_more(tmp_path: Path) -> None:

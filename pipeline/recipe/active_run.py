@@ -54,6 +54,7 @@ class ActiveRun:
         self._watch = watch
         self._store: RunStore | None = None
         self._dispatcher: Dispatcher | None = None
+        self._log_gate: LogGate | None = None
         self._lock = threading.Lock()
 
     def open(self, recipe: str, job_name: str, start_time: str, command_line: Sequence[str]) -> Path:
@@ -112,25 +113,20 @@ class ActiveRun:
         assert self._store, "a dry run starts no jobs"
         captured = self.config.logging
         levels = {"out": captured.job_stdout_level, "err": captured.job_stderr_level}
-        return Dispatcher(
-            self.reach,
-            self._store,
-            log_directory=self.log_directory,
-            log_levels=levels,
-            log_gate=self._open_log_gate(),
-            watch=self._watch,
+        dispatcher = Dispatcher(
+            self.reach, self._store, log_directory=self.log_directory, log_levels=levels, watch=self._watch
         )
+        if self.config.remote.log_server == "tcp":
+            self._open_log_gate()
+        return dispatcher
 
-    def _open_log_gate(self) -> "LogGate | None":
-        """Open the log server to scripts that no agent started, if so configured."""
-        if self.config.remote.log_server != "tcp":
-            return None
+    def _open_log_gate(self) -> None:
+        """Let scripts that no agent started log, too."""
         from pipeline.run.log_gate import LogGate
 
-        gate = LogGate(self.log_directory)
+        gate = self._log_gate = LogGate(self.log_directory)
         self.log_environment = gate.environment
         log.info("log server: %s; keys: %s", "{}:{}".format(*gate.address), gate.key_path)
-        return gate
 
     @property
     def has_lost(self) -> bool:
@@ -143,6 +139,8 @@ class ActiveRun:
             return []
         dispatcher = self._dispatcher
         dispatcher.stop(_GRACE_S)
+        if self._log_gate:
+            self._log_gate.close()
         return dispatcher.left_behind
 
     def end_jobs(self, *, is_urgent: bool) -> None:

@@ -2,11 +2,12 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.model.jobs import JobState, Outcome
 from pipeline.run import events
+from pipeline.run.batch import Batch
 from pipeline.run.notices import JobEntry, Submission
 from pipeline.run.outcomes import describe_failure, job_results
 from pipeline.run.reach import Reach
@@ -40,9 +41,9 @@ class Books:
         self._watch = watch
         self._entries: dict[int, JobEntry] = {}
 
-    def entries(self) -> Sequence[JobEntry]:
-        """Return what is known of all jobs, in the order submitted."""
-        return list(self._entries.values())
+    def batches(self) -> set[Batch]:
+        """Return all batches that were submitted."""
+        return {entry.submission.batch for entry in self._entries.values()}
 
     def submitted(self, submission: Submission) -> None:
         """Enter new jobs."""

@@ -13,10 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.errors import AgentError, PipelineError
-from pipeline.formats.frames import Header
 from pipeline.model.jobs import ComputeJob, JobState, Outcome
 from pipeline.run import events
 from pipeline.run.batch import Batch
@@ -30,9 +28,6 @@ from pipeline.run.reports import LinkEnded, LinkReports
 from pipeline.run.store import RunStore
 from pipeline.schedule import events as schedule
 from pipeline.schedule.machine import Schedule
-
-if TYPE_CHECKING:
-    from pipeline.run.log_gate import LogGate
 
 __all__ = ["Dispatcher"]
 
@@ -60,7 +55,6 @@ class Dispatcher:
         *,
         log_directory: Path,
         log_levels: dict[str, int],
-        log_gate: "LogGate | None" = None,
         watch: Callable[[events.Event], None] = lambda event: None,
     ) -> None:
         """
@@ -68,16 +62,12 @@ class Dispatcher:
 
         Args:
             log_levels: Level of captured lines, by `out` and `err`.
-            log_gate: Where scripts that no agent started log, if there is to be one; closed by `stop`.
             watch: Told what happens, in the dispatcher's thread.
         """
         self._store = store
         self._books = Books(store, reach, log_directory, watch)
         self._notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
         self._logs = LogWriter(log_directory, self._books.names, log_levels)
-        self._log_gate = log_gate
-        if log_gate:
-            log_gate.start(self._logs.write_foreign)
         self._connector = Connector(reach, self._logs, self._notices.put)
         self._schedule = Schedule(reach.parameters, random.random)
         self._links: dict[str, Link] = {}
@@ -139,8 +129,6 @@ class Dispatcher:
         for link in list(self._links.values()):
             self.left_behind.append(f"{link.host}: no answer to stop; its agent ends its jobs when it notices")
             link.close()
-        if self._log_gate:
-            self._log_gate.close()
         self._logs.close()
 
     def begin_stop(self, grace_s: float) -> None:
@@ -199,8 +187,8 @@ class Dispatcher:
     def _take_no_more(self, error: PipelineError) -> None:
         """Tell everybody who still waits, or will submit, why nothing more happens."""
         self._error = error
-        for entry in self._books.entries():
-            entry.submission.batch.fail(error)
+        for batch in self._books.batches():
+            batch.fail(error)
         self._clear_notices(error)
 
     def _clear_notices(self, error: PipelineError) -> None:
@@ -227,7 +215,7 @@ class Dispatcher:
     def _take_stop(self, asked: StopAsked) -> None:
         self._stop_at_s = min(self._stop_at_s, time.monotonic() + asked.grace_s + _KILL_WAIT_S)
         for link in self._links.values():
-            self._say(link, {"k": "stop", "grace_s": asked.grace_s})
+            self._to(link.host).queue({"k": "stop", "grace_s": asked.grace_s})
         self._tell(schedule.CancelAsked())
 
     def _take_connected(self, connected: Connected) -> None:
@@ -275,7 +263,7 @@ class Dispatcher:
             else:
                 self._take_outcome(job_id, attempt, link.host, outcome)
         if notice.seq:
-            self._say(link, {"k": "ack", "seq": notice.seq})
+            self._to(link.host).queue({"k": "ack", "seq": notice.seq})
 
     def _take_outcome(self, job_id: int, attempt: int, host: str, outcome: Outcome) -> None:
         self._books.ended(job_id, attempt, host, outcome)
@@ -304,19 +292,20 @@ class Dispatcher:
                     self._after_commit.append(partial(self._connector.connect, host))
                 case schedule.Start(job_id, attempt, host):
                     entry = self._books.dispatched(job_id, attempt, host)
-                    self._links[host].queue_run(job_id, attempt, *entry.run_message())
-                    self._spoken_to.add(self._links[host])
+                    self._to(host).queue_run(job_id, attempt, *entry.run_message())
                 case schedule.Cancel(job_id, attempt, host):
-                    self._say(self._links[host], {"k": "cancel", "job": job_id, "attempt": attempt})
+                    self._to(host).queue({"k": "cancel", "job": job_id, "attempt": attempt})
                 case schedule.Finished(job_id, state, last_host, reason):
                     submission = self._books.finished(job_id, state, last_host, reason).submission
                     self._after_commit.append(partial(submission.batch.finish, job_id))
                     if submission.defaults.stops_on_failure and state not in (JobState.OK, JobState.CANCELLED):
                         self._after_commit.append(submission.batch.cancel)
 
-    def _say(self, link: Link, header: Header) -> None:
-        link.queue(header)
+    def _to(self, host: str) -> Link:
+        """Return the link to a host that is up; what is queued there goes out after the commit."""
+        link = self._links[host]
         self._spoken_to.add(link)
+        return link
 
     def _retry_in_s(self, host: str) -> float | None:
         at_s = self._schedule.retry_at_s(host)

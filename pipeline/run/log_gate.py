@@ -12,13 +12,14 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
+
+from pipeline.run.log_writer import LogWriter
 
 __all__ = ["KEY_VARIABLE", "SERVER_VARIABLE", "LogGate"]
 
@@ -36,7 +37,7 @@ _JOIN_S = 10.0
 
 class LogGate:
     """
-    Owns the TCP socket, the allow-list and a thread that takes records out.
+    Owns the TCP socket, the allow-list, a thread that takes records out, and their log file.
 
     Attributes:
         address: (host, port) for `Node(loghost, logport)`.
@@ -45,10 +46,10 @@ class LogGate:
 
     def __init__(self, directory: Path, interface: str = "*") -> None:
         """
-        Make keys, let them in, bind to a free port.
+        Make keys, let them in, bind to a free port; from now on records that arrive are logged.
 
         Args:
-            directory: For the key file and the allow-list; private to the user.
+            directory: Of the run's log files, and for the key file; private to the user.
             interface: Address to listen on; `*` is all.
         """
         server_public, server_secret = zmq.curve_keypair()
@@ -71,47 +72,44 @@ class LogGate:
         port = self._socket.bind_to_random_port(f"tcp://{interface}")
         self.address = (socket.gethostname() if interface == "*" else interface, port)
         self._is_closing = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._logs = LogWriter(directory, {}, {})
+        self._thread = threading.Thread(target=self._serve, name="log gate", daemon=True)
+        self._thread.start()
 
     @property
     def environment(self) -> dict[str, str]:
         """What a script needs to find the gate: `Node(*os.environ['PIPELINE_LOG_SERVER'].split(':'))`."""
         return {SERVER_VARIABLE: "{}:{}".format(*self.address), KEY_VARIABLE: str(self.key_path)}
 
-    def start(self, take: Callable[[Mapping[str, Any]], None]) -> None:
-        """Give every record that arrives to `take`, in a thread of our own; what is no record is dropped."""
-        self._thread = threading.Thread(target=self._serve, args=(take,), name="log gate", daemon=True)
-        self._thread.start()
-
     def close(self) -> None:
         """Take what has arrived, close the port and remove the keys; safe to call twice."""
         if self._is_closing.is_set():
             return
         self._is_closing.set()
-        if self._thread:
-            self._thread.join(_JOIN_S)
+        self._thread.join(_JOIN_S)
+        self._logs.close()
         self._socket.close()
         self._allow_list.stop()
         self._context.destroy(linger=0)
         self.key_path.unlink(missing_ok=True)
 
-    def _serve(self, take: Callable[[Mapping[str, Any]], None]) -> None:
+    def _serve(self) -> None:
         while not self._is_closing.is_set():
             if self._socket.poll(_POLL_MS):
-                self._take(self._socket.recv(), take)
+                self._take(self._socket.recv())
         for _ in range(_MAX_LAST_RECORDS):  # a script that does not stop must not keep us
             if not self._socket.poll(0):
                 return
-            self._take(self._socket.recv(), take)
+            self._take(self._socket.recv())
 
-    def _take(self, message: bytes, take: Callable[[Mapping[str, Any]], None]) -> None:
+    def _take(self, message: bytes) -> None:
         try:
             record = json.loads(message)
             float(record["t"]), int(record["l"]), str(record["n"]), str(record["m"])
         except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError):
             log.warning("log server: a message over TCP is not a log record; dropped")
         else:
-            take(record)
+            self._logs.write_foreign(record)
 
 
 class _Allowed:

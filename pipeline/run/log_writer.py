@@ -91,8 +91,10 @@ class LogWriter:
             self._append(host, b"".join(packed))
 
     def write_foreign(self, record: Mapping[str, Any]) -> None:
-        """Take a record of a script that no agent started."""
+        """Take a record of a script that no agent started; dropped when the log is closed."""
         with self._lock:
+            if self._is_closed:
+                return
             _log_record(record)
             self._append("tcp", b"%s - log| %s\n" % (_stamp(time.time()), _packed_record(record)))
 

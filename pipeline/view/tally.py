@@ -174,7 +174,9 @@ class Tally:
             self.total += 1
 
     def _host(self, name: str) -> HostTally:
-        return self.hosts.setdefault(name, HostTally(name))
+        if name not in self.hosts:
+            self.hosts[name] = HostTally(name)
+        return self.hosts[name]
 
 
 def _rounded(seconds: float) -> str:

@@ -14,6 +14,7 @@ class trivial(BaseRecipe, RemoteCommand):
     }
     outputs = {  # noqa: RUF012
         "seconds": FloatField(help="From the first job handed over to the last result"),
+        "cpu_s": FloatField(help="Processor time of the master meanwhile"),
         "at_once": StringField(help="Most jobs that ran at the same time, host:jobs"),
     }
 
@@ -22,8 +23,9 @@ class trivial(BaseRecipe, RemoteCommand):
         hosts, work_s = self.inputs["hosts"], self.inputs["work_s"]
         command = ["python", self.node_script]
         jobs = [ComputeJob(hosts[i % len(hosts)], command, [i, work_s]) for i in range(self.inputs["jobs"])]
-        started_s = time.monotonic()
+        started_s, started_cpu_s = time.monotonic(), time.process_time()
         self._schedule_jobs(jobs)
+        self.outputs["cpu_s"] = round(time.process_time() - started_cpu_s, 6)
         self.outputs["seconds"] = round(time.monotonic() - started_s, 3)
         self.outputs["at_once"] = " ".join(f"{host}:{most_at_once(jobs, host)}" for host in hosts)
         return 1 if self.error.is_set() else 0

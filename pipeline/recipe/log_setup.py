@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from io import TextIOWrapper
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -44,7 +44,7 @@ class LogSetup:
 
     def open_file(self, path: Path) -> None:
         """Also write to a file: INFO and above, or more if the terminal shows more."""
-        self._file = _FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        self._file = _FileHandler(path)
         level = min(self._level, logging.INFO)
         self._file.setLevel(level)
         self._file.setFormatter(_Formatter(*self._formats))
@@ -98,14 +98,22 @@ class _TerminalHandler(logging.StreamHandler[TextIO]):
             super().handleError(record)
 
 
-class _FileHandler(logging.FileHandler):
-    """A full disk must not end the run; the terminal is told once."""
+class _FileHandler(logging.Handler):
+    """Each record is written at once, by one call; a full disk must not end the run, and the terminal is told once."""
 
-    _has_told = False
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._descriptor = open_private(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+        self._has_told = False
 
-    def _open(self) -> TextIOWrapper:
-        descriptor = open_private(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
-        return TextIOWrapper(open(descriptor, "ab"), encoding=self.encoding, errors=self.errors)
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            left = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+        except Exception:  # noqa: BLE001  # logging's own convention: a record never ends the program that logs
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exception()
@@ -113,4 +121,11 @@ class _FileHandler(logging.FileHandler):
             super().handleError(record)
         elif not self._has_told:
             self._has_told = True
-            print(f"{self.baseFilename}: {error.strerror}; log lines are missing there", file=sys.stderr)
+            print(f"{self._path}: {error.strerror}; log lines are missing there", file=sys.stderr)
+
+    def close(self) -> None:
+        with self.lock or nullcontext():
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            self._descriptor = -1
+        super().close()

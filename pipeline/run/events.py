@@ -1,4 +1,8 @@
-"""What happens in a run, as told to whoever watches it: progress now, others later."""
+"""
+What happens in a run, as told to whoever watches it: progress now, others later.
+
+Nobody changes an event, but none is frozen: with several for every job, that would cost twice as much.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +12,7 @@ from pipeline.model.jobs import JobState
 __all__ = ["Event", "HostChanged", "JobEnded", "JobFinished", "JobStarted", "JobsSubmitted"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobsSubmitted:
     """`count` more jobs are to be run; `hosts` says how many have each host as their first choice."""
 
@@ -16,7 +20,7 @@ class JobsSubmitted:
     hosts: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobStarted:
     """An attempt of a job runs on a host."""
 
@@ -24,7 +28,7 @@ class JobStarted:
     host: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobEnded:
     """An attempt ended; the job may get another one. `duration_s` is by the host's clock."""
 
@@ -34,7 +38,7 @@ class JobEnded:
     duration_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobFinished:
     """A job is final; `host` is None if it never was on one."""
 
@@ -43,7 +47,7 @@ class JobFinished:
     state: JobState
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HostChanged:
     """A host is in another state, and why."""
 

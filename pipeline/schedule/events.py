@@ -1,4 +1,8 @@
-"""What the schedule is told (events) and what it answers (instructions)."""
+"""
+What the schedule is told (events) and what it answers (instructions).
+
+Nobody changes one, but none is frozen: with several for every job, that would cost twice as much.
+"""
 
 from dataclasses import dataclass
 
@@ -23,7 +27,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobPlan:
     """
     What the schedule needs to know of a job.
@@ -43,14 +47,14 @@ class JobPlan:
     max_attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Submitted:
     """Jobs to run; their ids are new."""
 
     jobs: tuple[JobPlan, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HostUp:
     """An agent answered."""
 
@@ -58,7 +62,7 @@ class HostUp:
     cores: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HostFailed:
     """A `Connect` did not work; nothing was started."""
 
@@ -67,7 +71,7 @@ class HostFailed:
     is_permanent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HostLost:
     """A session that was up is gone, and with it what ran there."""
 
@@ -76,7 +80,7 @@ class HostLost:
     is_permanent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptStarted:
     """The host says that an attempt runs."""
 
@@ -85,7 +89,7 @@ class AttemptStarted:
     host: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptEnded:
     """The host's final report on an attempt."""
 
@@ -96,26 +100,26 @@ class AttemptEnded:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CancelAsked:
     """The user does not want these jobs any more; None is all."""
 
     job_ids: frozenset[int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TimePassed:
     """Nothing happened but time; due at `Schedule.deadline_s`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Connect:
     """Start an agent on a host; answered by `HostUp` or `HostFailed`."""
 
     host: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Start:
     """Send an attempt to its host."""
 
@@ -124,7 +128,7 @@ class Start:
     host: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cancel:
     """End an attempt; its slot stays taken until the host reports."""
 
@@ -133,7 +137,7 @@ class Cancel:
     host: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finished:
     """A job is final; `host` is where its last attempt was, None if it had none."""
 

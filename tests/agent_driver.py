@@ -96,6 +96,7 @@ class AgentDriver:
         pids: Of each job, as the agent told it.
         kinds: Of each job, what came in which order: start, out, err, log, result.
         directory: Where it puts its private directory.
+        notes: What it wants to have in the log.
     """
 
     def __init__(self, python: str, directory: Path, **setup: Any) -> None:
@@ -104,6 +105,7 @@ class AgentDriver:
         self.kinds: dict[int, list[str]] = defaultdict(list)
         self.pids: dict[int, int] = {}
         self.stats: dict[int, Any] = {}
+        self.notes: list[str] = []
         self.has_said_bye = False
         self._output: dict[tuple[int, str], bytearray] = defaultdict(bytearray)
         self._records: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -227,6 +229,8 @@ class AgentDriver:
                 self._results[header["job"]] = header, json.loads(payload)
                 with contextlib.suppress(BrokenPipeError):  # it may have left already
                     self.send({"k": "ack", "seq": header["seq"]})
+            elif header["k"] == "note":
+                self.notes.append(json.loads(payload))
             elif header["k"] == "stat":
                 self.stats[header["id"]] = json.loads(payload)
             self.has_said_bye |= header["k"] == "bye"
@@ -280,4 +284,4 @@ def running_agent(python: str, directory: Path, **setup: Any) -> Iterator[AgentD
 
 def _default_setup() -> dict[str, Any]:
     times = {"batch_interval": 0.02, "beat_interval": 5.0, "lease": 60.0, "kill_grace": 1.0}
-    return {"token": _TOKEN, "host": "lce001", "python": None, "batch_bytes": 64 << 10, **times}
+    return {"token": _TOKEN, "host": "lce001", "python": None, "warm": False, "batch_bytes": 64 << 10, **times}

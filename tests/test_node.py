@@ -42,12 +42,18 @@ os.wait()
 CLEARED = DAEMON.replace("time.sleep(300)", "os.execve('/bin/sh', ['sh', '-c', 'exec sleep 300'], {})")
 
 
-@pytest.fixture(scope="module", params=find_pythons().items(), ids=lambda item: item[0])
+# Every Python, started for each job; the oldest and the newest also forked from warm processes.
+WAYS = [(version, False) for version in find_pythons()]
+WAYS += [(version, "at once") for version in sorted({list(find_pythons())[0], list(find_pythons())[-1]})]
+
+
+@pytest.fixture(scope="module", params=WAYS, ids=lambda way: f"{way[0]} warm" if way[1] else way[0])
 def agent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentDriver]:
     """Run one agent for all tests on one Python, with its files below a path that is hard on scripts."""
+    version, warm = request.param
     directory = tmp_path_factory.mktemp("agent") / 'it\'s "t m p"\n'
     directory.mkdir()
-    with running_agent(request.param[1], directory) as running:
+    with running_agent(find_pythons()[version], directory, warm=warm) as running:
         yield running
 
 

@@ -68,19 +68,29 @@ sys.stderr.write(digest.hexdigest())
 Start = Callable[..., AgentDriver]
 
 
-@pytest.fixture(params=sorted({OLDEST, NEWEST}))
+WAYS = [(version, warm) for version in sorted({OLDEST, NEWEST}) for warm in (False, "at once")]
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: f"{way[0]} warm" if way[1] else way[0])
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
-    """Start an agent on the oldest or the newest Python with the setup given."""
+    """Start an agent on the oldest or the newest Python with the setup given, without or with warm processes."""
     directory = tmp_path / 'it\'s "t m p"\n'
     directory.mkdir()
     with ExitStack() as stack:
-        python = find_pythons()[request.param]
-        yield lambda **setup: stack.enter_context(running_agent(python, directory, **setup))
+        python, warm = find_pythons()[request.param[0]], request.param[1]
+        yield lambda **setup: stack.enter_context(running_agent(python, directory, warm=warm, **setup))
+
+
+def start_script(agent: AgentDriver, code: str, **options: str) -> int:
+    """Start a script of its own that runs this code, by whatever way the agent starts scripts; returns the job."""
+    path = agent.directory / "code.py"
+    path.write_text(code)
+    return agent.start(["python", str(path)], script=True, **options)
 
 
 def start_tree(agent: AgentDriver) -> list[int]:
     """Start the hostile tree; returns its pids."""
-    job_id = agent.start([sys.executable, "-c", HOSTILE_TREE])
+    job_id = start_script(agent, HOSTILE_TREE)
     agent.take_in_until(lambda: agent.output(job_id).count(b"\n") == 3)
     return [int(pid) for pid in agent.output(job_id).split()]
 
@@ -232,7 +242,7 @@ def beat_is_over(beats: int) -> bool:
 
 def start_forking_tree(agent: AgentDriver, directory: Path, beats: int) -> int:
     """Start a tree that forks all the time and wait until it has forked a few times; returns the job."""
-    job_id = agent.start([sys.executable, "-c", REFORKING], cwd=str(directory))
+    job_id = start_script(agent, REFORKING, cwd=str(directory))
     agent.wait_for_pids(job_id)
     for _ in range(5):
         assert select.select([beats], [], [], TIMEOUT_S)[0]
@@ -257,7 +267,7 @@ def test_a_job_that_leaves_a_forking_tree_behind_ends_clean(start: Start, tmp_pa
     agent = start(kill_grace=0.2)
     code = REFORKING.replace("time.sleep(300)", "os._exit(0)")
 
-    result = agent.run([sys.executable, "-c", code], cwd=str(tmp_path))
+    result = agent.result(start_script(agent, code, cwd=str(tmp_path)))
 
     assert (result.state, result.header["left_behind"] > 0) == ("OK", True)
     assert beat_is_over(beats)
@@ -315,7 +325,7 @@ def test_a_job_that_kills_its_agent_hurts_itself_only(start: Start) -> None:
     """A job that kills its parent ends with it, and nothing is left."""
     agent = start()
     code = f"import os, signal; os.kill({agent.hello['pid']}, signal.SIGKILL); import time; time.sleep(300)"
-    agent.start([sys.executable, "-c", code])
+    start_script(agent, code)
 
     agent.read_to_end()
 
@@ -343,7 +353,7 @@ def is_blocked_in_write(pid: int) -> bool:
 def test_a_flood_blocks_the_job_and_not_the_memory(start: Start) -> None:
     """While the master reads nothing the job waits and the agent stays small; later every byte arrives."""
     agent = start()
-    job_id = agent.start([sys.executable, "-c", FLOOD])
+    job_id = start_script(agent, FLOOD)
     agent.take_in_until(lambda: job_id in agent.pids)
     eventually(lambda: is_blocked_in_write(agent.pids[job_id]))
 
@@ -372,7 +382,7 @@ def test_a_flood_of_records_loses_none(start: Start, tmp_path: Path) -> None:
 def test_output_of_a_job_is_read_while_another_floods(start: Start) -> None:
     """Two jobs that write at the same time both arrive whole."""
     agent = start()
-    flood = agent.start([sys.executable, "-c", FLOOD])
+    flood = start_script(agent, FLOOD)
     quiet = agent.run(["sh", "-c", "echo it is quiet here"])
 
     assert quiet.out == b"it is quiet here\n"

@@ -40,7 +40,7 @@ class Agent:
         Args:
             descriptors: From the master, to the master, and one that ends when our guardian dies.
             directory: Private to this agent; its package is in there.
-            setup: host, python, environment, and the parameters (seconds and bytes) as the master has them.
+            setup: host, python, environment, warm (whether scripts may be forked), and the parameters (seconds and bytes) as the master has them.
         """
         self._stdin, self._stdout, self._guardian = descriptors
         self._setup = setup
@@ -65,6 +65,7 @@ class Agent:
             for key, _ in self._selector.select(self._wait_s()):
                 key.data(key.fd)
             self._keep_time()
+        self._attempts.close()
         self._outbox.say_aside({"k": "bye"})
         os.set_blocking(self._stdout, True)
         self._write()

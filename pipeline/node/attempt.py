@@ -9,17 +9,15 @@ import socket
 import subprocess
 import sys
 import time
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 from pipeline.errors import FrameError
 from pipeline.formats.frames import FrameReader
-from pipeline.node import CHANNEL, MAX_OUTPUTS_BYTES
+from pipeline.node import CHANNEL, MARK, MAX_OUTPUTS_BYTES, PER_JOB
 from pipeline.node.arguments import ARGUMENTS_FILE, fits_argv, write_arguments
 from pipeline.node.processes import tree_of_job
 
-__all__ = ["MARK", "Attempt", "Refused"]
-
-MARK = "PIPELINE_ATTEMPT"  # environment variable that tells whose a stray process is
+__all__ = ["Attempt", "Refused"]
 
 _READ_BYTES = 64 << 10
 _RECEIVE_BYTES = 256 << 10  # more than the system takes as one packet: what is not read of a packet is lost
@@ -37,7 +35,7 @@ class Attempt:
     A running attempt.
 
     Attributes:
-        pid: Leader of the job's own session and process group.
+        pid: Leader of the job's own session and process group; 0 before it has started.
         pipes: Kind of output (out, err, log) by file descriptor, as long as it is open.
     """
 
@@ -56,6 +54,7 @@ class Attempt:
         self.number: int = header["attempt"]
         self._timeout_s: float | None = header.get("timeout_s")
         self.is_script: bool = header["script"]
+        self._is_warm_wanted = header.get("warm", True) is True
         self.task = task
         self.mark = mark
         self.pipes: dict[int, str] = {}
@@ -63,8 +62,9 @@ class Attempt:
         self.started_s = 0.0
         self.ended_s: float | None = None
         self.status = 0
-        self.usage: Any = None
-        self.verdict = ""  # timeout or cancelled, if it was ended by us
+        self.used = (0.0, 0.0, 0)  # seconds in its own code, in the system's, most memory (in the unit of getrusage(2))
+        self.is_warm = False
+        self.verdict = ""  # TIMEOUT or CANCELLED, if it was ended by us
         self.outputs = b"{}"
         self.error = b""
         self.left_behind = 0
@@ -75,6 +75,13 @@ class Attempt:
         self._seen: set[int] = set()  # its processes, as far as they have been looked for
         self._arguments_path = os.path.join(directory, f"arguments-{self.job}-{self.number}")
         self._python = python
+
+    @property
+    def may_be_warm(self) -> bool:
+        """It is a script for our interpreter, and nobody has said that it must not be forked."""
+        words = self.task["words"]
+        is_plain = len(words) > 1 and words[0] == "python" and not words[1].startswith("-")
+        return self.is_script and is_plain and self._is_warm_wanted
 
     @property
     def deadline_s(self) -> float:
@@ -104,12 +111,43 @@ class Attempt:
             if theirs:
                 theirs.close()
         self.pid = process.pid
+        self.is_warm = False
         # The agent reaps with wait4 to learn of the resources used: Popen must not wait for it too.
         process.returncode = 0
         self._adopt(_detach(process.stdout), "out")
         self._adopt(_detach(process.stderr), "err")
         if ours:
             self._adopt(ours.detach(), "log")
+
+    def offer(self, ask: Callable[[dict[str, Any], list[int]], bool]) -> bool:
+        """
+        Let a warm process start it: the script's words and descriptors go to `ask`, which says whether they were taken.
+
+        Raises:
+            Refused: If there is no such script.
+        """
+        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        (out, to_out), (err, to_err) = os.pipe(), os.pipe()
+        channel = theirs.fileno()
+        environment = {name: self.task["environment"][name] for name in PER_JOB if name in self.task["environment"]}
+        is_taken = False
+        try:
+            words = self._words(environment, channel)
+            if len(words) > 1 and words[1] == self.task["words"][1]:  # else it is a program of ours that starts it
+                environment[MARK] = self.mark
+                self.started_s = time.monotonic()
+                request = {"argv": words[1:], "environment": environment, "channel": channel}
+                is_taken = ask(request, [to_out, to_err, channel])
+        finally:
+            theirs.close()
+            os.close(to_out)
+            os.close(to_err)
+            for descriptor, kind in ((out, "out"), (err, "err"), (ours.detach(), "log")):
+                self._adopt(descriptor, kind)
+            if not is_taken:
+                self.forget()
+        self.is_warm = is_taken
+        return is_taken
 
     def read(self, descriptor: int, max_bytes: int = _READ_BYTES) -> Iterator[tuple[str, bytes]]:
         """
@@ -144,10 +182,10 @@ class Attempt:
         del self.pipes[descriptor]
         os.close(descriptor)
 
-    def processes(self, leaders: list[int], given_up: set[int]) -> set[int]:
-        """Return the pids of all that the attempt started and that still lives; `leaders` are the other attempts."""
+    def processes(self, not_its: set[int], *, is_only: bool) -> set[int]:
+        """Return the pids of all that the attempt started and that still lives; see `tree_of_job`."""
         mark = b"%s=%s\0" % (MARK.encode(), self.mark.encode())
-        found = tree_of_job(self.pid, mark, {*leaders, *given_up}, self._seen, is_only=not leaders)
+        found = tree_of_job(self.pid, mark, not_its, self._seen, is_only=is_only)
         self._seen |= found
         return found
 
@@ -174,9 +212,10 @@ class Attempt:
             "state": self.verdict or ("SIGNALED" if is_signaled else "FAILED" if has_failed else "OK"),
             "returncode": returncode,
             "duration_s": round(self.ended_s - self.started_s, 6),
-            "max_rss_bytes": self.usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
-            "user_s": round(self.usage.ru_utime, 6),
-            "system_s": round(self.usage.ru_stime, 6),
+            "max_rss_bytes": self.used[2] * (1 if sys.platform == "darwin" else 1024),
+            "user_s": round(self.used[0], 6),
+            "system_s": round(self.used[1], 6),
+            "warm": self.is_warm,
             "missing": [path[:_MAX_TOLD_CHARS] for path in missing[:_MAX_TOLD]],
             "left_behind": self.left_behind,
             "channel_error": self._channel_error[:_MAX_TOLD_CHARS],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import time
 from typing import Any
 
@@ -13,6 +14,8 @@ from pipeline.node.attempt import Attempt, Refused
 from pipeline.node.ending import Ending
 from pipeline.node.outbox import Outbox
 from pipeline.node.processes import orphans
+from pipeline.node.warm_pool import WarmPool
+from pipeline.node.warm_process import WarmProcess
 
 __all__ = ["Attempts"]
 
@@ -33,13 +36,15 @@ class Attempts:
         self._setup = setup
         self._incarnation = incarnation
         self._by_pid: dict[int, Attempt] = {}
+        self._asked: list[Attempt] = []  # of a warm process, which has not told the pid yet
+        self._warm = WarmPool(selector, setup, self._hear_warm, lambda text: outbox.say_aside({"k": "note"}, text))
         self._endings: dict[int, Ending] = {}  # by pid of the attempt
         self._given_up: set[int] = set()  # pids that could not be killed: they are no later job's
         self._is_paused = False
 
     def __bool__(self) -> bool:
         """Some attempt has not been reported yet."""
-        return bool(self._by_pid)
+        return bool(self._by_pid or self._asked)
 
     def run(self, header: Header, task: dict[str, Any]) -> None:
         """Start an attempt, or report that it was refused; one that runs already is left alone."""
@@ -49,14 +54,69 @@ class Attempts:
         mark = f"{self._incarnation}.{header['job']}.{header['attempt']}"
         attempt = Attempt(header, task, mark, self._directory, self._setup["python"])
         try:
-            attempt.start()
+            process = self._warm.find(attempt)
+            if process and process.ask(attempt):
+                self._asked.append(attempt)
+                return
         except Refused as refusal:
             self.refuse(header, str(refusal))
             return
+        self._start_cold(attempt)
+
+    def _start_cold(self, attempt: Attempt) -> None:
+        try:
+            attempt.start()
+        except Refused as refusal:
+            self.refuse({"job": attempt.job, "attempt": attempt.number}, str(refusal))
+            return
+        self._begin(attempt)
+
+    def _begin(self, attempt: Attempt) -> None:
+        """An attempt runs: watch it."""
         self._by_pid[attempt.pid] = attempt
         self._outbox.gather_start({"k": "start", "job": attempt.job, "attempt": attempt.number, "pid": attempt.pid})
         if not self._is_paused:
             self._watch(attempt)
+        if attempt.verdict:  # somebody wanted its end before it had begun
+            self._end(attempt, attempt.verdict)
+
+    def _hear_warm(self, process: WarmProcess, message: dict[str, Any]) -> None:
+        """A warm process says something of its jobs, or will say no more."""
+        kind = message["k"]
+        if kind in ("gone", "reaped"):
+            for attempt in list(process.attempts.values()):
+                self._lose_warm(attempt, process)
+            return
+        attempt = process.attempts[message["id"]]
+        if kind != "pid":
+            del process.attempts[message["id"]]
+        if kind == "pid":
+            attempt.pid = message["pid"]
+            self._asked.remove(attempt)
+            self._begin(attempt)
+            if process.is_reaped:
+                self._lose_warm(attempt, process)
+        elif kind == "ended" and attempt.pid:
+            self._ended(attempt, message["status"], tuple(message["usage"]))
+        else:  # not forked, or killed before it was a job
+            self._asked.remove(attempt)
+            attempt.forget()
+            self._start_cold(attempt)
+
+    def _lose_warm(self, attempt: Attempt, process: WarmProcess) -> None:
+        """Its warm process is gone: what runs is our child now, what has not begun begins the other way."""
+        if not attempt.pid and process.channel < 0:
+            # All that could tell of its pid have closed the channel: it has not run and never will.
+            self._asked.remove(attempt)
+            attempt.forget()
+            self._start_cold(attempt)
+        elif attempt.pid and process.is_reaped and attempt.ended_s is None and not _is_child(attempt.pid):
+            attempt.error = b"its exit status was lost with the warm process that it came from"
+            self._ended(attempt, signal.SIGKILL, (0.0, 0.0, 0))
+
+    def _ended(self, attempt: Attempt, status: int, used: tuple[float, float, int]) -> None:
+        attempt.ended_s, attempt.status, attempt.used = time.monotonic(), status, used
+        self._settle(attempt)
 
     def refuse(self, header: Header, reason: str) -> None:
         """Report an attempt that was never started."""
@@ -71,7 +131,7 @@ class Attempts:
 
     def cancel_all(self, grace_s: float) -> None:
         """End all; those that are being ended already get no more than this grace."""
-        for attempt in list(self._by_pid.values()):
+        for attempt in [*self._by_pid.values(), *self._asked]:
             self._end(attempt, "CANCELLED")
         for ending in self._endings.values():
             ending.hurry(grace_s, time.monotonic())
@@ -88,12 +148,14 @@ class Attempts:
             self._given_up.discard(pid)
             attempt = self._by_pid.get(pid)
             if attempt:
-                attempt.ended_s, attempt.status, attempt.usage = time.monotonic(), status, usage
-                self._settle(attempt)
+                self._ended(attempt, status, (usage.ru_utime, usage.ru_stime, usage.ru_maxrss))
+            else:
+                self._warm.reaped(pid)
 
     def keep_time(self, now_s: float) -> None:
         """End what is over its time; go on with what is being ended."""
-        for attempt in list(self._by_pid.values()):
+        self._warm.keep_time(now_s)
+        for attempt in [*self._by_pid.values(), *self._asked]:
             if attempt.ended_s is None and attempt.deadline_s <= now_s:
                 self._end(attempt, "TIMEOUT")
         for pid, ending in list(self._endings.items()):
@@ -107,6 +169,10 @@ class Attempts:
             return now_s + 0.01
         return min((a.deadline_s for a in self._by_pid.values()), default=float("inf"))
 
+    def close(self) -> None:
+        """End what is kept for jobs to come."""
+        self._warm.close()
+
     def pause(self, is_paused: bool) -> None:
         """Stop or resume reading what jobs write; while paused they block, and nothing is lost."""
         if is_paused != self._is_paused:
@@ -115,7 +181,8 @@ class Attempts:
                 self._unwatch(list(attempt.pipes)) if is_paused else self._watch(attempt)
 
     def _find(self, job: int, number: int) -> Attempt | None:
-        return next((a for a in self._by_pid.values() if (a.job, a.number) == (job, number)), None)
+        attempts = (*self._by_pid.values(), *self._asked)
+        return next((a for a in attempts if (a.job, a.number) == (job, number)), None)
 
     def _with_own(self, environment: dict[str, str], header: Header) -> dict[str, str]:
         """Add what the job needs to know; a node script finds our package before any other of that name."""
@@ -156,10 +223,14 @@ class Attempts:
     def _settle(self, attempt: Attempt) -> None:
         """Report an attempt whose leader has ended, once all that it started has gone."""
         ending = self._endings.get(attempt.pid)
+        if attempt.ended_s is None and ending and ending.is_over:
+            self._warm.abandon(attempt)
         if attempt.ended_s is None or (ending and not ending.is_over):
             return
+        for descriptor in list(attempt.pipes):
+            self._read(attempt, descriptor)  # its end may wait to be read, and then nothing need be searched
         # Output at its end, no stray child, no process group: nothing can be left. Only else is /proc searched.
-        strays = orphans({*self._by_pid, *self._given_up})
+        strays = orphans({*self._by_pid, *self._given_up, *self._warm.pids})
         if not ending and (attempt.pipes or strays or strays is None or _group_exists(attempt.pid)):
             left = self._processes_of(attempt) or self._processes_of(attempt)  # it may slip through one look
             if left:
@@ -181,14 +252,28 @@ class Attempts:
         self._outbox.say(header, payload)
 
     def _processes_of(self, attempt: Attempt) -> set[int]:
-        return attempt.processes([pid for pid in self._by_pid if pid != attempt.pid], self._given_up)
+        others = set(self._by_pid) - {attempt.pid}
+        return attempt.processes(
+            others | self._given_up | self._warm.pids, is_only=not others and not self._asked
+        )
 
     def _end(self, attempt: Attempt, verdict: str) -> None:
-        if attempt.pid not in self._endings:
+        if not attempt.pid:
+            attempt.verdict = attempt.verdict or verdict
+        elif attempt.pid not in self._endings:
             attempt.verdict = verdict
             self._endings[attempt.pid] = Ending(
                 lambda: self._processes_of(attempt), self._setup["kill_grace"], time.monotonic()
             )
+
+
+def _is_child(pid: int) -> bool:
+    """Whether it runs, or waits to be reaped, as a child of this process."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _group_exists(pgrp: int) -> bool:

@@ -82,7 +82,9 @@ def _take_over_streams() -> tuple[int, int]:
 def _be_agent(descriptors: tuple[int, int, int], directory: str, setup: dict[str, Any], hello: dict[str, Any]) -> int:
     """Return the exit status of this process; it must not get past here into the guardian's code."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
-    become_subreaper()
+    # Without it a job whose warm process has died would be nobody's child.
+    if not become_subreaper():
+        setup["warm"] = False
     try:
         Agent(descriptors, directory, setup).serve(hello)
     except BaseException:  # noqa: BLE001  # also SystemExit: nothing may get past here

@@ -1,0 +1,190 @@
+"""
+A job that was forked from a warm process: what makes it like one that was started, and how it ends.
+
+A complete end of the interpreter takes 3 ms, most of them page faults: it touches every object there is. What of it can be seen
+is done here, to the job's own objects only: threads, `atexit`, flushing, finalizers. Where that may not be all, the
+interpreter itself ends the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import sys
+
+from pipeline.node import MARK
+
+TYPE_CHECKING = False  # see node/script.py
+if TYPE_CHECKING:
+    import socket
+    from typing import Any, Dict
+
+    Names = Dict[str, Any]
+
+__all__ = ["become", "can_leave_with", "leave", "namespace", "note_what_is_there", "prepare"]
+
+_ENV_START = 50 - 3  # of /proc/PID/stat, behind the command, which is its second field; proc(5)
+
+_kept: Names = {"status": 0}  # of this process, which is one job's
+
+
+def prepare(path: str) -> None:
+    """
+    Put a `__main__` in place that has what Python gives to a script, and find where the mark is to be written.
+
+    Raises:
+        OSError: If this system does not let a process write its own memory: its children could not be told apart.
+    """
+    old = sys.modules["__main__"].__dict__
+    main = type(sys)("__main__")
+    names = main.__dict__
+    names["__builtins__"] = sys.modules["builtins"]
+    names["__loader__"] = type(old["__loader__"])("__main__", path)
+    names["__file__"] = path
+    if "__annotations__" in old:
+        names["__annotations__"] = {}
+    if "__cached__" in old:
+        names["__cached__"] = None
+    _kept.update(old=sys.modules["__main__"], main=main)
+    sys.modules["__main__"] = main
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    with open("/proc/self/environ", "rb") as file:
+        environment = b"\0" + file.read()
+    start = f"\0{MARK}=".encode()
+    offset = environment.index(start) + len(start) - 1
+    _kept["room"] = environment[offset + 1 :].partition(b"\0")[0]
+    _kept["address"] = int(fields[_ENV_START]) + offset
+    _write_mark(_kept["room"])
+
+
+def note_what_is_there(channel: socket.socket) -> None:
+    """Look at what the imports have made, before it is frozen; `leave` needs to know what it can do."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    parts = {id(channel), *(id(part) for s in streams if s for part in (s, s.buffer, getattr(s.buffer, "raw", None)))}
+    kept = [o for o in gc.get_objects() if _has_finalizer(type(o)) and id(o) not in parts]
+    _kept["is_plain"] = not kept
+    _kept["modules"] = set(sys.modules)
+    _kept["exit"] = _exit_of_c() if _has_foreign(sys.modules) else None
+    numpy = sys.modules.get("numpy.random")
+    _kept["reseed"] = numpy.seed if numpy else None
+
+
+def become(request: Names, descriptors: list[int], channel: socket.socket) -> None:
+    """
+    Make this child of a fork the job that was asked for.
+
+    The agent hears of its pid before it runs anything: else it could not be ended, and could be started twice.
+    """
+    os.setsid()
+    _write_mark(request["environment"][MARK].encode("ascii"))
+    channel.sendall(json.dumps({"k": "pid", "id": request["id"], "pid": os.getpid()}).encode("ascii"))
+    channel.close()
+    for descriptor, number in zip(descriptors, (1, 2, request["channel"])):
+        if descriptor == number:
+            os.set_inheritable(number, True)
+        else:
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+    os.environ.update(request["environment"])
+    sys.argv[:] = request["argv"]  # modules may hold the list that was there
+    sys.argv = request["argv"]
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv[1:] = request["argv"]
+    if _kept["reseed"]:
+        _kept["reseed"]()
+
+
+def namespace() -> Names:
+    """Return that of the new `__main__`."""
+    names: Names = _kept["main"].__dict__
+    return names
+
+
+def can_leave_with(error: BaseException) -> bool:
+    """Note the exit status; False where the interpreter has to say what this exception means."""
+    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+        _kept["status"] = (error.code or 0) & 0xFF
+        return True
+    hook = sys.excepthook
+
+    def without_us(kind: type[BaseException], value: BaseException, traceback: Any) -> None:
+        value.__traceback__ = traceback and traceback.tb_next  # the first frame is that of warm.py
+        hook(kind, value, value.__traceback__)
+
+    sys.excepthook = without_us
+    return False
+
+
+def leave() -> None:
+    """
+    End the process.
+
+    Raises:
+        SystemExit: If the interpreter has to do it.
+    """
+    status = _kept["status"]
+    if not _kept["is_plain"] or len(os.listdir("/proc/self/task")) > 1 or os.environ.get("PYTHONINSPECT"):
+        sys.exit(status)
+    threading, atexit = sys.modules.get("threading"), sys.modules.get("atexit")
+    if threading:
+        threading._shutdown()
+    if atexit:
+        # It has told of what went wrong; before Python 3.10 it also raises the last.
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()
+    new = [name for name in sys.modules if name not in _kept["modules"]]
+    exit_of_c = _kept["exit"] or (_exit_of_c() if _has_foreign(new) else None)
+    for name in ("__main__", *new):
+        sys.modules.pop(name, None)
+    _kept["main"] = None
+    gc.collect()
+    _flush(status)
+    if any(map(_has_finalizer, {type(o) for o in gc.get_objects()})):
+        sys.exit(status)
+    (exit_of_c or os._exit)(status)
+
+
+def _flush(status: int) -> None:
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream and not stream.closed:
+                stream.flush()
+    except BaseException:  # noqa: BLE001  # the interpreter tries it once more, and tells
+        sys.exit(status)
+
+
+def _write_mark(mark: bytes) -> None:
+    """Make /proc/PID/environ tell whose job this and what it forks is; os.environ does not reach there."""
+    room: bytes = _kept["room"]
+    if len(mark) > len(room):
+        raise OSError(f"no room for a mark of {len(mark)} bytes")
+    memory = os.open("/proc/self/mem", os.O_WRONLY)
+    try:
+        os.pwrite(memory, mark.ljust(len(room), b"\0"), _kept["address"])
+    finally:
+        os.close(memory)
+
+
+def _has_finalizer(kind: type) -> bool:
+    return hasattr(kind, "__del__")
+
+
+def _has_foreign(names: Any) -> bool:
+    """Whether there is C code that is not Python's own: it may have output that only exit(3) writes."""
+    for name in names:
+        if name == "ctypes":
+            return True
+        origin = getattr(getattr(sys.modules.get(name), "__spec__", None), "origin", None) or ""
+        if ".so" in origin and "lib-dynload" not in origin and origin.endswith(".so"):
+            return True
+    return False
+
+
+def _exit_of_c() -> Any:
+    """Return exit(3)."""
+    import ctypes
+
+    return ctypes.PyDLL(None).exit

@@ -1,0 +1,203 @@
+"""The warm processes of an agent: which scripts get one, when, and for how long."""
+
+from __future__ import annotations
+
+import os
+import select
+import selectors
+import time
+from collections import OrderedDict
+from typing import Any, Callable, Hashable
+
+from pipeline.node import PER_JOB
+from pipeline.node.attempt import Attempt
+from pipeline.node.warm_process import WarmProcess
+
+__all__ = ["WarmPool"]
+
+_MIN_SEEN = 2  # jobs of a script that make it worth a process: one job alone must not pay for it
+_MAX_KEYS = 1000  # that are remembered
+_IDLE_S = 60.0
+_IMPORT_S = 10.0
+_ANSWER_S = 10.0  # from a request to the job's pid
+_LOOK_S = 1.0
+
+Hear = Callable[[WarmProcess, "dict[str, Any]"], None]
+
+
+class WarmPool:
+    """Keeps warm processes by what makes jobs alike: script, interpreter, directory, environment."""
+
+    def __init__(
+        self, selector: selectors.BaseSelector, setup: dict[str, Any], hear: Hear, tell: Callable[[str], None]
+    ) -> None:
+        """
+        Begin without any.
+
+        Args:
+            selector: The agent's; processes are heard there.
+            setup: The agent's: `python`, and `warm`, whether there may be any: True, False, or "at once" for tests that
+                want to know what runs how: a first job waits until its process is ready.
+            hear: Called with what a process says of its jobs, and with {"k": "gone"} when it says no more.
+            tell: Called with what the master's log shall say.
+        """
+        self._selector = selector
+        self._setup = setup
+        self._hear = hear
+        self._tell = tell
+        self._seen: OrderedDict[Hashable, int] = OrderedDict()  # jobs that could have been warm
+        self._unfit: OrderedDict[Hashable, WarmProcess] = OrderedDict()
+        self._by_key: OrderedDict[Hashable, WarmProcess] = OrderedDict()  # least recently used first
+        self._by_pid: dict[int, WarmProcess] = {}
+        self._looked_s = 0.0
+        self._max = max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+
+    @property
+    def pids(self) -> set[int]:
+        """Of all of them, also those that are going."""
+        return set(self._by_pid)
+
+    def find(self, attempt: Attempt) -> WarmProcess | None:
+        """Return a process that can run it now; where there will be one soon, or none, it is started the other way."""
+        if not self._setup.get("warm") or not attempt.may_be_warm:
+            return None
+        key = self._key(attempt)
+        process = self._by_key.get(key)
+        if process and process.is_ready and process.is_changed:
+            self._drop(key, process)
+            process.retire()
+            process = None
+        if process is None:
+            self._consider(key, attempt)
+            process = self._by_key.get(key)
+        if process and self._setup["warm"] == "at once":
+            self._wait_for(process)
+        if process is None or not process.is_ready:
+            return None
+        self._by_key.move_to_end(key)
+        return process
+
+    def _key(self, attempt: Attempt) -> Hashable:
+        task = attempt.task
+        environment = frozenset(item for item in task["environment"].items() if item[0] not in PER_JOB)
+        return task["words"][1], task["cwd"], environment
+
+    def _consider(self, key: Hashable, attempt: Attempt) -> None:
+        """Start a process if it will be used, and there is room for it."""
+        unfit = self._unfit.get(key)
+        if unfit and not unfit.is_changed:
+            return
+        self._seen[key] = self._seen.get(key, 0) + 1
+        self._seen.move_to_end(key)
+        if len(self._seen) > _MAX_KEYS:
+            self._seen.popitem(last=False)
+        is_worth_it = self._seen[key] >= _MIN_SEEN or self._setup["warm"] == "at once"
+        if not is_worth_it or not self._make_room():
+            return
+        task = attempt.task
+        try:
+            process = WarmProcess(self._setup["python"], task["words"][1], task["environment"], task["cwd"])
+        except (OSError, ValueError, TypeError):  # the job that is started the other way tells why
+            return
+        self._by_key[key] = self._by_pid[process.pid] = process
+        self._selector.register(process.channel, selectors.EVENT_READ, lambda _: self._on_message(process))
+
+    def _wait_for(self, process: WarmProcess) -> None:
+        while not process.is_ready and not process.why_not and process.channel >= 0:
+            if not select.select([process.channel], [], [], _IMPORT_S)[0]:
+                return
+            self._on_message(process)
+
+    def _make_room(self) -> bool:
+        if len(self._by_key) < self._max:
+            return True
+        idle = next(((key, process) for key, process in self._by_key.items() if not process.attempts), None)
+        if idle:
+            self._drop(*idle)
+            idle[1].retire()
+        return idle is not None
+
+    def _on_message(self, process: WarmProcess) -> None:
+        descriptor = process.channel
+        if descriptor < 0:
+            return  # closed by another event of the same round
+        for message in process.receive():
+            kind = message["k"]
+            if kind == "ready":
+                process.take_ready(message["watched"])
+            elif kind == "unfit":
+                process.take_unfit(message["why"])
+            elif kind == "grown":
+                self._forget(process)
+                process.retire()
+            else:
+                self._hear(process, message)
+        if process.why_not:
+            self._give_up(process)
+        if process.channel < 0:
+            self._selector.unregister(descriptor)
+            self._forget(process)
+            self._hear(process, {"k": "gone"})
+
+    def reaped(self, pid: int) -> bool:
+        """Take note of the end of a process; False if it was none of these."""
+        process = self._by_pid.pop(pid, None)
+        if process is None:
+            return False
+        process.is_reaped = True
+        if process.channel >= 0:
+            self._on_message(process)
+        self._forget(process)
+        self._hear(process, {"k": "reaped"})
+        return True
+
+    def keep_time(self, now_s: float) -> None:
+        """End those that take too long and those that nobody needs."""
+        if now_s - self._looked_s < _LOOK_S:
+            return
+        self._looked_s = now_s
+        for key, process in list(self._by_key.items()):
+            quiet_s = now_s - process.asked_s
+            if not process.is_ready and quiet_s > _IMPORT_S:
+                process.take_unfit(f"they take more than {_IMPORT_S:.0f} s")
+                self._give_up(process)
+            elif not process.attempts and quiet_s > _IDLE_S:
+                self._drop(key, process)
+                process.retire()
+        for process in list(self._by_pid.values()):
+            if any(not a.pid and now_s - a.started_s > _ANSWER_S for a in process.attempts.values()):
+                process.kill()
+
+    def abandon(self, attempt: Attempt) -> None:
+        """End the process that does not tell of this attempt's end: then the attempt is our child, and we see it."""
+        for process in self._by_pid.values():
+            if attempt in process.attempts.values():
+                process.kill()
+
+    def close(self) -> None:
+        """End all."""
+        for process in list(self._by_pid.values()):
+            process.kill()
+            if process.channel >= 0:
+                self._selector.unregister(process.channel)
+                process.close()
+
+    def _give_up(self, process: WarmProcess) -> None:
+        """Its script gets no further process, as long as it is the same."""
+        key = self._forget(process)
+        process.kill()
+        if key is not None:
+            self._unfit[key] = process
+            if len(self._unfit) > _MAX_KEYS:
+                self._unfit.popitem(last=False)
+            name = os.path.basename(process.script)
+            self._tell(f"{name}: a Python is started for each job, as its imports do not suit many: {process.why_not}")
+
+    def _forget(self, process: WarmProcess) -> Hashable | None:
+        key = next((key for key, other in self._by_key.items() if other is process), None)
+        if key is not None:
+            self._drop(key, process)
+        return key
+
+    def _drop(self, key: Hashable, process: WarmProcess) -> None:
+        del self._by_key[key]

@@ -1,0 +1,165 @@
+"""The loop of a warm process: get ready, then fork for each request; the child gets out of the loop."""
+
+from __future__ import annotations
+
+import ast
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+
+from pipeline.node import warm_job
+from pipeline.node.fitness import Watch, watched_files
+from pipeline.node.prefix import run_prefix
+
+TYPE_CHECKING = False  # see node/script.py
+if TYPE_CHECKING:
+    from types import CodeType
+    from typing import Any
+
+__all__ = ["serve"]
+
+_MAX_REQUEST_BYTES = 1 << 20
+_MAX_DESCRIPTORS = 4
+_MAX_GROWTH_BYTES = 64 << 20  # what a process has grown by since it was ready is what its forks cost more
+_LOOK_EVERY = 256  # requests
+
+
+def serve(channel_number: int, script: str) -> CodeType:
+    """
+    Get ready and fork for each request, until the agent closes the channel.
+
+    Returns:
+        The script's code, in a child that has become a job.
+    """
+    os.set_inheritable(channel_number, False)
+    channel = socket.socket(fileno=channel_number)
+    try:
+        code, watched = _prepare(script, channel)
+    except BaseException as error:  # noqa: BLE001  # whatever the imports raise, SystemExit too
+        _tell(channel, {"k": "unfit", "why": f"{type(error).__name__}: {error}"[:1000]})
+        os._exit(1)
+    woken, wakeup = os.pipe()
+    for descriptor in (woken, wakeup):
+        os.set_blocking(descriptor, False)
+    old = signal.signal(signal.SIGCHLD, lambda *_: None), signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    gc.collect()
+    gc.freeze()
+    server = _Server(channel, woken)
+    _tell(channel, {"k": "ready", "watched": watched})
+    request, descriptors = server.wait_for_job()
+    # From here on a child; the agent must know it before it runs anything.
+    signal.set_wakeup_fd(old[1])
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL if old[0] is None else old[0])
+    for descriptor in (woken, wakeup):
+        os.close(descriptor)
+    warm_job.become(request, descriptors, channel)
+    return code
+
+
+def _prepare(script: str, channel: socket.socket) -> tuple[CodeType, list[str]]:
+    source = _read(script)
+    path = os.path.abspath(script) if sys.version_info >= (3, 9) else script
+    tree = ast.parse(source, path)
+    code = compile(source, path, "exec", dont_inherit=True)
+    warm_job.prepare(path)
+    watch = Watch(script)
+    with watch:
+        run_prefix(tree, path)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    watch.check()
+    warm_job.note_what_is_there(channel)
+    return code, watched_files(path)
+
+
+class _Server:
+    """Waits for requests and for the ends of jobs."""
+
+    def __init__(self, channel: socket.socket, woken: int) -> None:
+        self._channel = channel
+        self._woken = woken
+        self._ids: dict[int, int] = {}  # of the jobs that run, by pid
+        self._poll = select.poll()
+        self._poll.register(channel, select.POLLIN)
+        self._poll.register(woken, select.POLLIN)
+        self._count = 0
+        self._ready_pages = _resident_pages()
+
+    def wait_for_job(self) -> tuple[dict[str, Any], list[int]]:
+        """Fork for each request; returns in the children only, with the request and its descriptors."""
+        while True:
+            # A timeout, so that a signal that was lost costs a second, not a job.
+            events = self._poll.poll(1000 if self._ids else 60_000)
+            if not events or any(fd == self._woken for fd, _ in events):
+                self._reap()
+            if any(fd != self._woken for fd, _ in events):
+                job = self._take()
+                if job:
+                    return job
+
+    def _take(self) -> tuple[dict[str, Any], list[int]] | None:
+        """Fork for one request; returns it in the child."""
+        data, descriptors = _receive(self._channel)
+        if not data:
+            os._exit(0)
+        request = json.loads(data)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            _tell(self._channel, {"k": "failed", "id": request["id"], "why": str(error)})
+            pid = -1
+        if not pid:
+            return request, descriptors
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if pid > 0:
+            self._ids[pid] = request["id"]
+        self._count += 1
+        if not self._count % _LOOK_EVERY and _resident_pages() > self._ready_pages + _MAX_GROWTH_BYTES // 4096:
+            _tell(self._channel, {"k": "grown"})
+        return None
+
+    def _reap(self) -> None:
+        try:
+            os.read(self._woken, 4096)
+        except BlockingIOError:
+            pass
+        while self._ids:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+            if not pid:
+                return
+            if pid in self._ids:
+                used = [usage.ru_utime, usage.ru_stime, usage.ru_maxrss]
+                _tell(self._channel, {"k": "ended", "id": self._ids.pop(pid), "status": status, "usage": used})
+
+
+def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """Return one request with its descriptors; nothing when the agent has closed the channel."""
+    size = struct.calcsize("i")
+    try:
+        data, ancillary, _, _ = channel.recvmsg(_MAX_REQUEST_BYTES, socket.CMSG_SPACE(_MAX_DESCRIPTORS * size))
+    except ConnectionError:
+        return b"", []
+    packed = b"".join(content for _, kind, content in ancillary if kind == socket.SCM_RIGHTS)
+    return data, list(struct.unpack(f"{len(packed) // size}i", packed))
+
+
+def _tell(channel: socket.socket, message: dict[str, Any]) -> None:
+    try:
+        channel.sendall(json.dumps(message).encode("ascii"))
+    except OSError:
+        os._exit(0)  # without an agent there is nobody to work for
+
+
+def _resident_pages() -> int:
+    return int(_read("/proc/self/statm").split()[1])
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

@@ -26,7 +26,7 @@ _DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dri", "/dev/infiniband")
 _TELLING = frozenset(
     ["getpid", "getppid", "urandom", "getrandom", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"]
     + ["perf_counter_ns", "now", "today", "utcnow", "random", "getrandbits", "seed", "localtime", "gmtime"]
-    + ["write", "writelines", "mkdir", "unlink", "remove", "rename", "symlink", "link", "rmdir", "truncate", "putenv"]
+    + ["write", "writelines", "mkdir", "unlink", "remove", "rename", "symlink", "link", "rmdir", "truncate"]
 )
 
 
@@ -77,6 +77,8 @@ class Watch:
             self._notes.append("they set a timer")
         if _read(f"/proc/self/task/{os.getpid()}/children").split():
             self._notes.append("they start processes")
+        if sys.getrefcount(sys.modules["__main__"]) > 2 + ("__mp_main__" in sys.modules):
+            self._notes.append("they keep __main__")
         numpy = sys.modules.get("numpy.random")
         if numpy and numpy.get_state()[2] not in (623, None):  # where it stands when nobody has seeded it or drawn
             self._notes.append("they use numpy's random numbers")

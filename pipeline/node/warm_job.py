@@ -19,6 +19,7 @@ from pipeline.node import MARK
 TYPE_CHECKING = False  # see node/script.py
 if TYPE_CHECKING:
     import socket
+    from types import ModuleType
     from typing import Any, Dict
 
     Names = Dict[str, Any]
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["become", "can_leave_with", "leave", "namespace", "note_what_is_there", "prepare"]
 
 _ENV_START = 50 - 3  # of /proc/PID/stat, behind the command, which is its second field; proc(5)
+_NAMES_OF_MAIN = ("__main__", "__mp_main__")  # the other one is multiprocessing's
 
 _kept: Names = {"status": 0}  # of this process, which is one job's
 
@@ -37,18 +39,8 @@ def prepare(path: str) -> None:
     Raises:
         OSError: If this system does not let a process write its own memory: its children could not be told apart.
     """
-    old = sys.modules["__main__"].__dict__
-    main = type(sys)("__main__")
-    names = main.__dict__
-    names["__builtins__"] = sys.modules["builtins"]
-    names["__loader__"] = type(old["__loader__"])("__main__", path)
-    names["__file__"] = path
-    if "__annotations__" in old:
-        names["__annotations__"] = {}
-    if "__cached__" in old:
-        names["__cached__"] = None
-    _kept.update(old=sys.modules["__main__"], main=main)
-    sys.modules["__main__"] = main
+    _kept["old"] = sys.modules["__main__"]  # if it went, so would the names of what runs
+    sys.modules["__main__"] = _new_main(path)
     with open("/proc/self/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
     with open("/proc/self/environ", "rb") as file:
@@ -58,6 +50,20 @@ def prepare(path: str) -> None:
     _kept["room"] = environment[offset + 1 :].partition(b"\0")[0]
     _kept["address"] = int(fields[_ENV_START]) + offset
     _write_mark(_kept["room"])
+
+
+def _new_main(path: str) -> ModuleType:
+    old = _kept["old"].__dict__
+    main = type(sys)("__main__")
+    names = main.__dict__
+    names["__builtins__"] = sys.modules["builtins"]
+    names["__loader__"] = type(old["__loader__"])("__main__", path)
+    names["__file__"] = path
+    if "__annotations__" in old:
+        names["__annotations__"] = {}
+    if "__cached__" in old:
+        names["__cached__"] = None
+    return main
 
 
 def note_what_is_there(channel: socket.socket) -> None:
@@ -98,9 +104,10 @@ def become(request: Names, descriptors: list[int], channel: socket.socket) -> No
 
 
 def namespace() -> Names:
-    """Return that of the new `__main__`."""
-    names: Names = _kept["main"].__dict__
-    return names
+    """Return that of a `__main__` which is the job's: had it been there at the fork, it would be frozen and never end."""
+    main = _new_main(sys.modules["__main__"].__dict__["__file__"])
+    sys.modules.update({name: main for name in _NAMES_OF_MAIN if name in sys.modules})
+    return main.__dict__
 
 
 def can_leave_with(error: BaseException) -> bool:
@@ -115,6 +122,7 @@ def can_leave_with(error: BaseException) -> bool:
         hook(kind, value, value.__traceback__)
 
     sys.excepthook = without_us
+    gc.unfreeze()
     return False
 
 
@@ -127,7 +135,7 @@ def leave() -> None:
     """
     status = _kept["status"]
     if not _kept["is_plain"] or len(os.listdir("/proc/self/task")) > 1 or os.environ.get("PYTHONINSPECT"):
-        sys.exit(status)
+        _leave_it_to_python(status)
     threading, atexit = sys.modules.get("threading"), sys.modules.get("atexit")
     if threading:
         threading._shutdown()
@@ -137,13 +145,12 @@ def leave() -> None:
             atexit._run_exitfuncs()
     new = [name for name in sys.modules if name not in _kept["modules"]]
     exit_of_c = _kept["exit"] or (_exit_of_c() if _has_foreign(new) else None)
-    for name in ("__main__", *new):
+    for name in (*_NAMES_OF_MAIN, *new):
         sys.modules.pop(name, None)
-    _kept["main"] = None
     gc.collect()
     _flush(status)
     if any(map(_has_finalizer, {type(o) for o in gc.get_objects()})):
-        sys.exit(status)
+        _leave_it_to_python(status)
     (exit_of_c or os._exit)(status)
 
 
@@ -153,7 +160,12 @@ def _flush(status: int) -> None:
             if stream and not stream.closed:
                 stream.flush()
     except BaseException:  # noqa: BLE001  # the interpreter tries it once more, and tells
-        sys.exit(status)
+        _leave_it_to_python(status)
+
+
+def _leave_it_to_python(status: int) -> None:
+    gc.unfreeze()  # what is frozen would not be collected
+    sys.exit(status)
 
 
 def _write_mark(mark: bytes) -> None:

@@ -161,6 +161,7 @@ class AgentDriver:
         """Ask for a job and return its id; options: attempt, timeout_s, cwd, environment, outputs."""
         self._last_id += 1
         header = {"k": "run", "job": self._last_id, "attempt": options.pop("attempt", 1), "script": script}
+        header["warm"] = options.pop("warm", True)
         task: dict[str, Any] = {
             "words": words,
             "arguments": list(arguments),

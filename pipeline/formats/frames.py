@@ -12,6 +12,7 @@ fit travels as `part` frames, which carry the payload's beginning, and then the 
     ack     all up to seq is safe in the master               result  seq: how the attempt ended
     stat    which of these paths exist                        stat    the answer
     beat    the master is alive                               beat    the agent is alive
+                                                              note    a line for the master's log
     stop    end all jobs, report, then go                     bye     nothing more comes
 
     node script -> agent: log (one JSON record), outputs (a JSON object), error (text: why it

@@ -48,6 +48,7 @@ class Outcome:
         stdout_tail, stderr_tail: The last 4 KiB of each, decoded as UTF-8 with surrogate escapes.
         left_behind: Processes that outlived its leader and were ended.
         survivors: Pids of those that could not be killed.
+        is_warm: It was forked from a warm process.
     """
 
     state: JobState
@@ -62,6 +63,7 @@ class Outcome:
     stderr_tail: str = ""
     left_behind: int = 0
     survivors: tuple[int, ...] = ()
+    is_warm: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +86,7 @@ class ComputeJob:
         timeout_s: The job is ended and counts as TIMEOUT after so many seconds; None is `[remote] job_timeout`.
         retries: Further attempts after a failure; None is `[remote] retries`.
         outputs: Paths on the host that must exist when the job ends well; otherwise it FAILED.
+        warm: False starts a Python for it in any case; else a script may be forked from one that has its imports done.
         results: Filled in when the job is final; empty before.
     """
 
@@ -97,6 +100,7 @@ class ComputeJob:
     timeout_s: float | None = field(default=None, kw_only=True)
     retries: int | None = field(default=None, kw_only=True)
     outputs: Sequence[str] = field(default=(), kw_only=True)
+    warm: bool = field(default=True, kw_only=True)
     results: dict[str, Any] = field(default_factory=dict, init=False)
 
     is_script = True

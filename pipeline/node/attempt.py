@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
 import subprocess
@@ -11,11 +10,10 @@ import sys
 import time
 from typing import Any, Callable, Iterator
 
-from pipeline.errors import FrameError
-from pipeline.formats.frames import FrameReader
-from pipeline.node import CHANNEL, MARK, MAX_OUTPUTS_BYTES, PER_JOB
+from pipeline.node import CHANNEL, MARK, PER_JOB
 from pipeline.node.arguments import ARGUMENTS_FILE, fits_argv, write_arguments
 from pipeline.node.processes import tree_of_job
+from pipeline.node.told import Told
 
 __all__ = ["Attempt", "Refused"]
 
@@ -65,13 +63,10 @@ class Attempt:
         self.used = (0.0, 0.0, 0)  # seconds in its own code, in the system's, most memory (in the unit of getrusage(2))
         self.is_warm = False
         self.verdict = ""  # TIMEOUT or CANCELLED, if it was ended by us
-        self.outputs = b"{}"
-        self.error = b""
+        self.error = b""  # why it failed, where we know better
         self.left_behind = 0
         self._tails = {"out": b"", "err": b""}
-        self._records = FrameReader(2 * MAX_OUTPUTS_BYTES)
-        self._pieces: dict[int, bytearray] = {}  # of unfinished messages, by pid of the sender
-        self._channel_error = ""
+        self._told = Told()
         self._seen: set[int] = set()  # its processes, as far as they have been looked for
         self._arguments_path = os.path.join(directory, f"arguments-{self.job}-{self.number}")
         self._python = python
@@ -156,7 +151,7 @@ class Attempt:
         It stops at the first read that reaches `max_bytes`: others want to be heard, too.
 
         Raises:
-            FrameError: If the script's channel carries something else than frames; the channel is closed.
+            FrameError: If the script's channel carries something else than frames.
         """
         kind = self.pipes[descriptor]
         left = max_bytes
@@ -172,7 +167,7 @@ class Attempt:
                 return
             left -= len(data)
             if kind == "log":
-                yield from self._read_records(descriptor, data)
+                yield from self._told.feed(data)
             else:
                 self._tails[kind] = (self._tails[kind] + data)[-_TAIL_BYTES:]
                 yield kind, data
@@ -202,9 +197,8 @@ class Attempt:
         is_signaled = os.WIFSIGNALED(self.status)
         returncode = -os.WTERMSIG(self.status) if is_signaled else os.WEXITSTATUS(self.status)
         missing = [path for path in self.task["outputs"] if not self._exists(path)] if not self.status else []
-        if not self._records.is_between_messages:
-            self._channel_error = self._channel_error or "it ended within a frame"
-        has_failed = returncode or missing or self._channel_error  # what it meant to tell may be lost
+        channel_error = self._told.problem()
+        has_failed = returncode or missing or channel_error  # what it meant to tell may be lost
         header = {
             "k": "result",
             "job": self.job,
@@ -218,10 +212,11 @@ class Attempt:
             "warm": self.is_warm,
             "missing": [path[:_MAX_TOLD_CHARS] for path in missing[:_MAX_TOLD]],
             "left_behind": self.left_behind,
-            "channel_error": self._channel_error[:_MAX_TOLD_CHARS],
+            "channel_error": channel_error[:_MAX_TOLD_CHARS],
         }
         tails = {kind: tail.decode("utf-8", "surrogateescape") for kind, tail in self._tails.items()}
-        told = {"outputs": self.outputs.decode("ascii", "replace"), "error": self.error.decode("utf-8", "replace")}
+        error = (self.error or self._told.error).decode("utf-8", "replace")
+        told = {"outputs": self._told.outputs.decode("ascii", "replace"), "error": error}
         return header, {**told, "stdout_tail": tails["out"], "stderr_tail": tails["err"]}
 
     def _words(self, environment: dict[str, str], channel: int) -> list[str]:
@@ -267,49 +262,8 @@ class Attempt:
         os.set_blocking(descriptor, False)
         self.pipes[descriptor] = kind
 
-    def _read_records(self, descriptor: int, data: bytes) -> Iterator[tuple[str, bytes]]:
-        try:
-            for header, payload in self._records.feed(data):
-                if "pid" in header:
-                    payload = self._assemble(header, payload)
-                if header["k"] == "log":
-                    yield "log", payload
-                elif header["k"] == "outputs":
-                    self.outputs = _checked_outputs(payload)
-                elif header["k"] == "error":
-                    self.error = payload
-        except FrameError as error:
-            self._channel_error = str(error)
-            self.close_pipe(descriptor)
-            raise
-
-    def _assemble(self, header: dict[str, Any], payload: bytes) -> bytes:
-        """Keep a piece of a message until the rest has come; several processes may be sending one."""
-        pid = header["pid"]
-        if not isinstance(pid, int):
-            raise FrameError(f"pid {pid!r}")
-        if header["k"] != "piece":
-            return bytes(self._pieces.pop(pid, b"")) + payload
-        if header.get("is_first"):  # else the pid may be that of one that was killed before it was done
-            self._pieces[pid] = bytearray()
-        if sum(map(len, self._pieces.values())) + len(payload) > 2 * MAX_OUTPUTS_BYTES:
-            raise FrameError(f"messages of more than {2 * MAX_OUTPUTS_BYTES} bytes")
-        self._pieces.setdefault(pid, bytearray()).extend(payload)
-        return b""
-
     def _exists(self, path: str) -> bool:
         return os.path.exists(os.path.join(self.task["cwd"] or "", path))
-
-
-def _checked_outputs(payload: bytes) -> bytes:
-    """Checked here, where it costs the script its channel: the master would give up the host that sends no object."""
-    try:
-        is_object = isinstance(json.loads(payload), dict)
-    except (ValueError, RecursionError):
-        is_object = False
-    if not is_object:
-        raise FrameError(f"outputs are no JSON object: {payload[:60]!r}")
-    return payload
 
 
 def _why_not_started(error: OSError | ValueError | TypeError, task: dict[str, Any]) -> str:

@@ -217,6 +217,7 @@ class Attempts:
         except FrameError as error:
             note = f"agent: log channel closed, it carried something else than log records: {error}\n"
             self._outbox.gather(attempt.job, attempt.number, "err", note.encode())
+            attempt.close_pipe(descriptor)
         if descriptor not in attempt.pipes:
             self._unwatch([descriptor])
 
@@ -253,9 +254,7 @@ class Attempts:
 
     def _processes_of(self, attempt: Attempt) -> set[int]:
         others = set(self._by_pid) - {attempt.pid}
-        return attempt.processes(
-            others | self._given_up | self._warm.pids, is_only=not others and not self._asked
-        )
+        return attempt.processes(others | self._given_up | self._warm.pids, is_only=not others and not self._asked)
 
     def _end(self, attempt: Attempt, verdict: str) -> None:
         if not attempt.pid:

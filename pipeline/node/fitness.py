@@ -23,11 +23,11 @@ __all__ = ["Unfit", "Watch", "watched_files"]
 
 _DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dri", "/dev/infiniband")
 # Names of functions of C; what they return, or do, differs from job to job.
-_TELLING = frozenset(
-    ["getpid", "getppid", "urandom", "getrandom", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"]
-    + ["perf_counter_ns", "now", "today", "utcnow", "random", "getrandbits", "seed", "localtime", "gmtime"]
-    + ["write", "writelines", "mkdir", "unlink", "remove", "rename", "symlink", "link", "rmdir", "truncate"]
-)
+_TELLING = {
+    *("getpid", "getppid", "urandom", "getrandom", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"),
+    *("perf_counter_ns", "now", "today", "utcnow", "random", "getrandbits", "seed", "localtime", "gmtime"),
+    *("write", "writelines", "mkdir", "unlink", "remove", "rename", "symlink", "link", "rmdir", "truncate"),
+}
 
 
 class Unfit(Exception):

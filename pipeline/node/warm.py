@@ -36,7 +36,7 @@ if __name__ == "__main__":
     code: Any = server.serve(int(sys.argv[1]), sys.argv[2])  # comes back in the child of a fork only
     try:
         exec(code, job.namespace())  # noqa: S102  # the script, as `python SCRIPT` would
-    except BaseException as error:  # noqa: BLE001  # also SystemExit: what it means is the interpreter's to say
+    except BaseException as error:  # also SystemExit: what it means is the interpreter's to say
         if not job.can_leave_with(error):
             raise
     job.leave()

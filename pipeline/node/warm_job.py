@@ -1,9 +1,9 @@
 """
 A job that was forked from a warm process: what makes it like one that was started, and how it ends.
 
-A complete end of the interpreter takes 3 ms, most of them page faults: it touches every object there is. What of it can be seen
-is done here, to the job's own objects only: threads, `atexit`, flushing, finalizers. Where that may not be all, the
-interpreter itself ends the process.
+A complete end of the interpreter takes 3 ms, most of them page faults: it touches every object there is. What of it
+can be seen is done here, to the job's own objects only: threads, `atexit`, flushing, finalizers. Where that may not be
+all, the interpreter itself ends the process.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def become(request: Names, descriptors: list[int], channel: socket.socket) -> No
 
 
 def namespace() -> Names:
-    """Return that of a `__main__` which is the job's: had it been there at the fork, it would be frozen and never end."""
+    """Return that of a new `__main__`: one from before the fork is frozen, and so would be what the job puts there."""
     main = _new_main(sys.modules["__main__"].__dict__["__file__"])
     sys.modules.update({name: main for name in _NAMES_OF_MAIN if name in sys.modules})
     return main.__dict__

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import selectors
-import time
 from collections import OrderedDict
 from typing import Any, Callable, Hashable
 

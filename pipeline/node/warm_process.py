@@ -3,7 +3,7 @@ One warm process, as the agent has it: started, asked for jobs, heard, ended. `w
 
 They speak in JSON over a socket that keeps packets whole; a request carries the job's descriptors.
 
-    agent -> process     a job: id, argv, environment (what differs between jobs), channel (number of the log's descriptor)
+    agent -> process     a job: id, argv, environment (what differs between jobs), channel (number of its descriptor)
     process -> agent     ready (watched: files), or unfit (why); grown: give it no more; failed (id, why): no fork;
                          ended (id, status, usage)
     its child -> agent   pid (id, pid): from here on it is a job
@@ -12,12 +12,12 @@ They speak in JSON over a socket that keeps packets whole; a request carries the
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from typing import Any
 
@@ -156,10 +156,8 @@ class WarmProcess:
         """End it at once, with whatever its imports have started; its jobs are in sessions of their own."""
         self.is_ready = False
         if not self.is_reaped:
-            try:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
 
     def close(self) -> None:
         """Close our ends."""

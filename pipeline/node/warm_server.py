@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import gc
 import json
 import os
@@ -125,10 +126,8 @@ class _Server:
         return None
 
     def _reap(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._woken, 4096)
-        except BlockingIOError:
-            pass
         while self._ids:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
             if not pid:

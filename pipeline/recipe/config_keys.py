@@ -177,7 +177,7 @@ class RemoteKeys:
         "auto",
         one_of("auto", "off"),
         "auto or off",
-        "No effect yet: every job starts a Python.",
+        "Fork node scripts from processes that have their imports done; off: start a Python for each job.",
     )
     retries: int = _key("0", integer(0), "count", "Further attempts of a job that failed.")
     job_timeout: float | None = _key("", optional(seconds), "s, empty: no limit", "A job is ended after so long.")

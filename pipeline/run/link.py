@@ -18,6 +18,7 @@ from pipeline.run.outcomes import read_outcome
 from pipeline.run.reach import Reach
 from pipeline.run.reports import LinkEnded, LinkReports, Report
 from pipeline.run.sender import Sender
+from pipeline.run.textfiles import one_line
 
 __all__ = ["Link", "connect"]
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 _READ_BYTES = 256 << 10
 _NUMBERED = ("start", "output", "result")
 _KINDS = ("out", "err", "log")
+_MAX_NOTE_CHARS = 1000
 
 
 class _Arrived:
@@ -195,6 +197,8 @@ class Link:
             if len(found) != count:
                 raise FrameError(f"an answer about {len(found)} files where {count} were asked about")
             answer.put(found)
+        elif kind == "note":
+            log.info("%s: %s", self.host, one_line(str(json.loads(payload))[:_MAX_NOTE_CHARS]))
         elif kind == "bye":
             self._has_said_bye = True
         elif kind != "beat":

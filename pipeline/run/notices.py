@@ -127,7 +127,7 @@ class JobEntry:
             "environment": {**defaults.environment, **job.environment},
             "outputs": list(job.outputs),
         }
-        return {"k": "run", "script": job.is_script, "timeout_s": timeout_s}, task
+        return {"k": "run", "script": job.is_script, "warm": job.warm, "timeout_s": timeout_s}, task
 
 
 def _check_size(job: ComputeJob) -> None:

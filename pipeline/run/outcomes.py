@@ -42,6 +42,7 @@ def read_outcome(header: Header, payload: bytes) -> Outcome:
             message=_what_happened(state, header, body),
             left_behind=int(header["left_behind"]),
             survivors=tuple(int(pid) for pid in header["survivors"]),
+            is_warm=header.get("warm") is True,
         )
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise FrameError(f"not a result: {type(error).__name__} {str(error)[:_MAX_LINE]!r}") from None
@@ -71,6 +72,7 @@ def job_results(job_id: int, host: str | None, attempts: int, outcome: Outcome) 
         "system_s": outcome.system_s,
         "stdout_tail": outcome.stdout_tail,
         "stderr_tail": outcome.stderr_tail,
+        "warm": outcome.is_warm,
         "message": outcome.message,
     }
 

@@ -30,6 +30,7 @@ class Reach:
         ssh_client: paramiko or openssh.
         python: `[deploy] python`; None looks for one on the host.
         environment: initscript, engine_ppath, engine_lpath, as far as they are set.
+        warm: Node scripts may be forked from a process that has their imports done.
     """
 
     method: str = "auto"
@@ -38,6 +39,7 @@ class Reach:
     parameters: Parameters = field(default_factory=Parameters)
     python: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    warm: bool = True
 
     def way(self, host: str) -> str:
         """Return local, paramiko or openssh."""
@@ -76,6 +78,7 @@ class Reach:
             "token": token,
             "host": name_in_logs(host),
             "python": self.python,
+            "warm": self.warm,
             "batch_bytes": p.batch_bytes,
             "batch_interval": p.batch_interval,
             "beat_interval": p.beat_interval,

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["Unfit", "Watch", "watched_files"]
 
 _DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dri", "/dev/infiniband")
-# Names of functions of C; what they return, or do, differs from job to job.
+# Functions of C, with their class: what they return, or do, differs from job to job.
 _TELLING = {
     *("getpid", "getppid", "urandom", "getrandom", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"),
-    *("perf_counter_ns", "now", "today", "utcnow", "random", "getrandbits", "seed", "localtime", "gmtime"),
-    *("write", "writelines", "mkdir", "unlink", "remove", "rename", "symlink", "link", "rmdir", "truncate"),
+    *("perf_counter_ns", "localtime", "gmtime", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
+    *("Random.random", "Random.getrandbits", "Random.seed", "write", "TextIOWrapper.write", "BufferedWriter.write"),
+    *("BufferedRandom.write", "FileIO.write", "mkdir", "rmdir", "unlink", "remove", "rename", "replace", "symlink"),
+    *("link", "truncate"),
 }
 
 
@@ -93,8 +95,8 @@ class Watch:
             self._notes.append("they copy the environment")
 
     def _on_call(self, frame: FrameType, event: str, function: Any) -> None:
-        if event == "c_call" and function.__name__ in _TELLING and self._is_for_users(frame):
-            self._notes.append(f"they call {function.__name__}")
+        if event == "c_call" and function.__qualname__ in _TELLING and self._is_for_users(frame):
+            self._notes.append(f"they call {function.__qualname__}")
 
     def _is_for_users(self, frame: FrameType | None) -> bool:
         """Whether a module of the user's is the cause, and not the import of a library."""

@@ -12,7 +12,16 @@ import signal
 import sys
 from typing import Container, Iterable, NamedTuple
 
-__all__ = ["Process", "become_subreaper", "descendants", "end_processes", "orphans", "snapshot", "tree_of_job"]
+__all__ = [
+    "Process",
+    "become_subreaper",
+    "descendants",
+    "end_processes",
+    "is_zombie",
+    "orphans",
+    "snapshot",
+    "tree_of_job",
+]
 
 _PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
@@ -86,6 +95,11 @@ def tree_of_job(leader: int, mark: bytes, not_ours: Iterable[int], seen: Contain
     # The kernel tells our children, which such orphans become, at one stroke.
     late = (orphans(others) or set()) - set(processes)
     return roots | descendants(roots, processes) | {pid for pid in late if _read_stat(pid) and is_its(pid)}
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended and its parent has not heard of it."""
+    return _read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:1] == [b"Z"]
 
 
 def orphans(known: Iterable[int]) -> set[int] | None:

@@ -16,10 +16,12 @@ __all__ = ["WarmPool"]
 
 _MIN_SEEN = 2  # jobs of a script that make it worth a process: one job alone must not pay for it
 _MAX_KEYS = 1000  # that are remembered
-_IDLE_S = 60.0
-_IMPORT_S = 10.0
-_ANSWER_S = 10.0  # from a request to the job's pid
-_LOOK_S = 1.0
+_LIMITS = {
+    "idle_s": 60.0,  # without a job
+    "import_s": 10.0,
+    "answer_s": 10.0,  # from a request to the job's pid; from the end of a job to the word of it
+    "look_s": 1.0,  # between two looks at all this
+}
 
 Hear = Callable[[WarmProcess, "dict[str, Any]"], None]
 
@@ -49,6 +51,7 @@ class WarmPool:
         self._by_key: OrderedDict[Hashable, WarmProcess] = OrderedDict()  # least recently used first
         self._by_pid: dict[int, WarmProcess] = {}
         self._looked_s = 0.0
+        self._limits = {**_LIMITS, **setup.get("warm_limits", {})}
         self._max = max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
     @property
@@ -103,14 +106,14 @@ class WarmPool:
 
     def _wait_for(self, process: WarmProcess) -> None:
         while not process.is_ready and not process.why_not and process.channel >= 0:
-            if not select.select([process.channel], [], [], _IMPORT_S)[0]:
+            if not select.select([process.channel], [], [], self._limits["import_s"])[0]:
                 return
             self._on_message(process)
 
     def _make_room(self) -> bool:
         if len(self._by_key) < self._max:
             return True
-        idle = next(((key, process) for key, process in self._by_key.items() if not process.attempts), None)
+        idle = next(((key, process) for key, process in self._by_key.items() if process.is_idle), None)
         if idle:
             self._drop(*idle)
             idle[1].retire()
@@ -131,6 +134,8 @@ class WarmPool:
                 process.retire()
             else:
                 self._hear(process, message)
+        if process.channel < 0 and not process.was_ready:
+            process.take_unfit(process.why_not or "they end the process")
         if process.why_not:
             self._give_up(process)
         if process.channel < 0:
@@ -152,19 +157,19 @@ class WarmPool:
 
     def keep_time(self, now_s: float) -> None:
         """End those that take too long and those that nobody needs."""
-        if now_s - self._looked_s < _LOOK_S:
+        if now_s - self._looked_s < self._limits["look_s"]:
             return
         self._looked_s = now_s
         for key, process in list(self._by_key.items()):
             quiet_s = now_s - process.asked_s
-            if not process.is_ready and quiet_s > _IMPORT_S:
-                process.take_unfit(f"they take more than {_IMPORT_S:.0f} s")
+            if not process.is_ready and quiet_s > self._limits["import_s"]:
+                process.take_unfit(f"they take more than {self._limits['import_s']:.0f} s")
                 self._give_up(process)
-            elif not process.attempts and quiet_s > _IDLE_S:
+            elif process.is_idle and quiet_s > self._limits["idle_s"]:
                 self._drop(key, process)
                 process.retire()
         for process in list(self._by_pid.values()):
-            if any(not a.pid and now_s - a.started_s > _ANSWER_S for a in process.attempts.values()):
+            if process.owes_an_answer(now_s, self._limits["answer_s"]):
                 process.kill()
 
     def abandon(self, attempt: Attempt) -> None:

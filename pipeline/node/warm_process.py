@@ -23,6 +23,7 @@ from typing import Any
 
 from pipeline.node import MARK, PER_JOB
 from pipeline.node.attempt import Attempt
+from pipeline.node.processes import is_zombie
 
 __all__ = ["WarmProcess"]
 
@@ -51,12 +52,13 @@ class WarmProcess:
         """
         self.script = script
         self.attempts: dict[int, Attempt] = {}
-        self.is_ready = False
+        self.is_ready = self.was_ready = False
         self.is_reaped = False
         self.why_not = ""
         self.asked_s = time.monotonic()
         self._cwd = cwd
         self._last_id = 0
+        self._owed: dict[Attempt, float] = {}  # of which it should have told something, and since when
         self._files = {path: _stamp(path) for path in [os.path.join(cwd or "", script)]}
         own = {name: value for name, value in environment.items() if name not in PER_JOB}
         ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
@@ -92,6 +94,11 @@ class WarmProcess:
         return self._socket.fileno() if self._socket else -1
 
     @property
+    def is_idle(self) -> bool:
+        """It has nothing to do."""
+        return self.is_ready and not self.attempts
+
+    @property
     def is_changed(self) -> bool:
         """One of the files it was made of is another than it was."""
         return any(_stamp(path) != stamp for path, stamp in self._files.items())
@@ -113,6 +120,13 @@ class WarmProcess:
         self.attempts[number] = attempt
         self.asked_s = time.monotonic()
         return True
+
+    def owes_an_answer(self, now_s: float, limit_s: float) -> bool:
+        """Whether it has long not told of a pid, or of the end of a job: then it is stuck."""
+        silent = [a for a in self.attempts.values() if not a.pid or (not a.pipes and is_zombie(a.pid))]
+        for attempt in set(self._owed) - set(silent):
+            del self._owed[attempt]
+        return any(now_s - self._owed.setdefault(attempt, now_s) > limit_s for attempt in silent)
 
     def receive(self) -> list[dict[str, Any]]:
         """Return what it has said; at the end of the channel that is closed."""
@@ -136,7 +150,7 @@ class WarmProcess:
             self.take_unfit(f"they print: {noise.splitlines()[0]!r}")
         else:
             self._files.update({path: _stamp(path) for path in watched if path not in self._files})
-            self.is_ready = True
+            self.is_ready = self.was_ready = True
 
     def take_unfit(self, why: str) -> None:
         """It takes no jobs; a job that is started the other way will tell its user what is wrong."""

@@ -1,0 +1,327 @@
+"""Warm processes: when a script gets one, when it must not, how long it lives, and what happens when it does not."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from agent_driver import AgentDriver, eventually, is_alive, running_agent
+from pythons import find_pythons
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and child subreapers")
+
+Start = Callable[..., AgentDriver]
+
+# In `beside.py`, which the script imports: what must not be done once for all jobs.
+UNFIT = {
+    "import threading, time\nthreading.Thread(target=time.sleep, args=(300,), daemon=True).start()": "start threads",
+    "import socket\ns = socket.socket()": "leave socket:[",
+    "f = open(__file__)": "beside.py open",
+    "print('hello')": "they print: 'hello'",
+    "import os\nos.write(2, b'hello')": "they call write",
+    "import os\npid = os.getpid()": "they call getpid",
+    "from os import getpid\npid = getpid()": "they call getpid",
+    "import time\nbegan = time.time()": "they call time",
+    "import datetime\nbegan = datetime.datetime.now()": "they call datetime.now",
+    "import uuid\nrun = uuid.uuid4()": "they call urandom",
+    "import random\nrandom.seed(5)": "they call Random.seed",
+    "import tempfile\nplace = tempfile.mkdtemp()": "they call",
+    "import os\njob = os.environ.get('PIPELINE_JOB_ID')": "they read PIPELINE_JOB_ID",
+    "import os\ncopy = dict(os.environ)": "they copy the environment",
+    "import sys\nis_loud = '--loud' in sys.argv": "they read sys.argv",
+    "import subprocess\np = subprocess.Popen(['sleep', '300'])": "they start processes",
+    "import signal\nsignal.setitimer(signal.ITIMER_REAL, 300)": "they set a timer",
+    "import mmap\nm = mmap.mmap(-1, 4096)": "they share memory: /dev/zero (deleted)",
+    "import __main__\nmain = __main__": "they keep __main__",
+    "import no_such_module": "ModuleNotFoundError: No module named 'no_such_module'",
+    "raise SystemExit('not today')": "SystemExit: not today",
+    "import os\nos._exit(3)": "they end the process",
+}
+
+# Says that it runs, and goes on when the file is there; its own session has a child.
+WAITS = """
+import os, sys, time
+
+while True:
+    sys.stdout.write("pids %d\\n" % os.getpid())
+    sys.stdout.flush()
+    while not os.path.exists("go"):
+        time.sleep(0.005)
+    sys.exit(7)
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start an agent that has warm processes, with the setup given."""
+    with ExitStack() as stack:
+        setup = {"warm": "at once", "kill_grace": 0.3}
+        yield lambda **more: stack.enter_context(running_agent(sys.executable, tmp_path, **{**setup, **more}))
+
+
+def write(directory: Path, text: str, name: str = "script.py") -> str:
+    """Write a script and return its path."""
+    (directory / name).write_text(text)
+    return str(directory / name)
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def warm_pid(agent: AgentDriver) -> int:
+    """Return the pid of the agent's only child, its warm process."""
+    (pid,) = children(agent.hello["pid"])
+    return pid
+
+
+def test_the_first_job_of_a_script_is_started_and_later_ones_are_forked(start: Start, tmp_path: Path) -> None:
+    """Nobody waits for a warm process; once there is one it is used."""
+    agent = start(warm=True)
+    path = write(tmp_path, "import json\nprint(json)")
+
+    first = agent.run_script(path)
+    assert (first.header["warm"], children(agent.hello["pid"])) == (False, [])
+
+    assert not agent.run_script(path).header["warm"]
+    eventually(lambda: agent.run_script(path).header["warm"])
+    assert warm_pid(agent)
+
+
+@pytest.mark.parametrize("way", ["off", "job"])
+def test_what_shall_not_be_forked_is_started(start: Start, tmp_path: Path, way: str) -> None:
+    """Neither with `warm = off` for all nor with `warm=False` for a job is there a warm process."""
+    agent = start(**({"warm": False} if way == "off" else {}))
+    path = write(tmp_path, "pass")
+
+    results = [agent.run_script(path, **({"warm": False} if way == "job" else {})) for _ in range(3)]
+
+    assert [result.header["warm"] for result in results] == [False] * 3
+    assert children(agent.hello["pid"]) == []
+
+
+@pytest.mark.parametrize("text", UNFIT)
+def test_imports_that_do_not_suit_many_jobs(start: Start, tmp_path: Path, text: str) -> None:
+    """Such a script is started for each job, the log says why, once, and nothing of the attempt is left."""
+    write(tmp_path, text, "beside.py")
+    path = write(tmp_path, "import beside\n")
+    agent = start()
+
+    results = [agent.run_script(path, environment={"PYTHONDONTWRITEBYTECODE": "1"}) for _ in range(3)]
+
+    assert [result.header["warm"] for result in results] == [False] * 3
+    (note,) = agent.notes
+    assert UNFIT[text] in note
+    assert note.startswith("script.py: a Python is started for each job, as its imports do not suit many: ")
+    eventually(lambda: children(agent.hello["pid"]) == [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os, time\npid = os.getpid\nnow = time.time",
+        "import logging\nlog = logging.getLogger(__name__)",
+        "import os\nhome = os.environ.get('HOME')",
+        "import sys\nname = sys.argv[0]",
+        "import random, uuid, tempfile, multiprocessing, subprocess, socket, ssl, asyncio, concurrent.futures",
+        "def f():\n    import os\n    return os.getpid()",
+    ],
+)
+def test_imports_that_suit(start: Start, tmp_path: Path, text: str) -> None:
+    """What an import only makes ready for later does no harm."""
+    write(tmp_path, text, "beside.py")
+    path = write(tmp_path, "import beside\nprint(sorted(vars(beside)))")
+    agent = start()
+
+    assert agent.run_script(path).header["warm"], agent.notes
+
+
+def test_what_stands_before_an_import_is_heeded(start: Start, tmp_path: Path) -> None:
+    """What a script does before an import has been done before that import, as in a Python of its own."""
+    write(tmp_path, "import os\nseen = os.environ.get('THREADS')", "beside.py")
+    path = write(tmp_path, "import os\nfor x in '4':\n    os.environ['THREADS'] = x\nimport beside\nprint(beside.seen)")
+
+    result = start().run_script(path)
+
+    assert (result.header["warm"], result.out) == (True, b"4\n")
+
+
+def test_the_imports_were_done_before(start: Start, tmp_path: Path) -> None:
+    """Two jobs of a script share what was imported, and nothing that they did to it."""
+    write(tmp_path, "things = []\n", "beside.py")
+    path = write(tmp_path, "import beside\nprint(id(beside), beside.things)\nbeside.things.append(1)\n")
+    agent = start()
+
+    first, second = agent.run_script(path), agent.run_script(path)
+
+    assert first.out == second.out
+    assert first.out.endswith(b" []\n")
+
+
+@pytest.mark.parametrize("name", ["script.py", "beside.py"])
+def test_a_change_is_seen(start: Start, tmp_path: Path, name: str) -> None:
+    """When the script or a module beside it changes, its next job does what is in the file then."""
+    text = {"script.py": "import beside\nprint('old', beside.x)\n", "beside.py": "x = 'old'\n"}
+    for file in text:
+        write(tmp_path, text[file], file)
+    agent = start()
+    script, environment = str(tmp_path / "script.py"), {"PYTHONDONTWRITEBYTECODE": "1"}
+    assert agent.run_script(script, environment=environment).out == b"old old\n"
+
+    write(tmp_path, text[name].replace("old", "newer"), name)
+    result = agent.run_script(script, environment=environment)
+
+    assert result.out == (b"newer old\n" if name == "script.py" else b"old newer\n")
+    assert result.header["warm"]
+
+
+def test_a_script_that_was_mended_gets_a_process(start: Start, tmp_path: Path) -> None:
+    """What did not suit is looked at again when it has changed."""
+    path = write(tmp_path, "import beside\n")
+    write(tmp_path, "print('x')", "beside.py")
+    agent = start()
+    assert not agent.run_script(path).header["warm"]
+
+    write(tmp_path, "import json\n")
+
+    assert agent.run_script(path).header["warm"]
+
+
+def test_imports_that_take_too_long(start: Start, tmp_path: Path) -> None:
+    """A process that does not get ready is given up; its jobs run all the while."""
+    write(
+        tmp_path,
+        "import os, time\nif b'warm.py' in open('/proc/self/cmdline', 'rb').read():\n    time.sleep(300)",
+        "beside.py",
+    )
+    path = write(tmp_path, "import beside\nprint('done')")
+    agent = start(warm=True, warm_limits={"import_s": 0.2, "look_s": 0.05})
+
+    def is_given_up() -> bool:
+        assert agent.run_script(path).out == b"done\n"
+        return bool(agent.notes)
+
+    eventually(is_given_up)
+    assert "they take more than 0 s" in agent.notes[0]
+    eventually(lambda: children(agent.hello["pid"]) == [])
+
+
+def test_there_are_few_processes(start: Start, tmp_path: Path) -> None:
+    """The one that was not used for the longest time makes room for another script's."""
+    agent = start()
+    most = max(2, len(os.sched_getaffinity(0)))
+
+    for number in range(most + 3):
+        assert agent.run_script(write(tmp_path, f"x = {number}", f"script{number}.py")).header["warm"]
+
+    eventually(lambda: len(children(agent.hello["pid"])) == most)
+
+
+def test_an_idle_process_ends(start: Start, tmp_path: Path) -> None:
+    """Without jobs it goes after a while."""
+    agent = start(warm_limits={"idle_s": 0.2, "look_s": 0.05}, beat_interval=0.1)
+
+    assert agent.run_script(write(tmp_path, "pass")).header["warm"]
+
+    eventually(lambda: children(agent.hello["pid"]) == [])
+
+
+def test_jobs_outlive_their_warm_process(start: Start, tmp_path: Path) -> None:
+    """When it is killed its jobs go on, and their exit status is told; the next job starts as usual."""
+    agent = start()
+    path = write(tmp_path, WAITS)
+    jobs = [agent.start(["python", path], script=True, cwd=str(tmp_path)) for _ in range(3)]
+    for job_id in jobs:
+        agent.wait_for_pids(job_id)
+
+    os.kill(warm_pid(agent), signal.SIGKILL)
+    eventually(lambda: sorted(children(agent.hello["pid"])) == sorted(agent.pids[job_id] for job_id in jobs))
+    (tmp_path / "go").touch()
+
+    results = [agent.result(job_id) for job_id in jobs]
+    assert [(r.returncode, r.header["warm"], r.header["left_behind"]) for r in results] == [(7, True, 0)] * 3
+    assert agent.run_script(path, cwd=str(tmp_path)).header["warm"]
+
+
+def test_a_warm_process_that_hangs_keeps_no_job(start: Start, tmp_path: Path) -> None:
+    """When it is stopped, jobs that ended are reported and jobs it did not start are started."""
+    agent = start(warm_limits={"answer_s": 0.2, "look_s": 0.05}, beat_interval=0.1)
+    path = write(tmp_path, WAITS)
+    running = agent.start(["python", path], script=True, cwd=str(tmp_path))
+    agent.wait_for_pids(running)
+    os.kill(warm_pid(agent), signal.SIGSTOP)
+
+    asked = agent.start(["python", path], script=True, cwd=str(tmp_path))
+    (tmp_path / "go").touch()
+
+    results = [agent.result(running), agent.result(asked)]
+    assert [(r.returncode, r.header["warm"]) for r in results] == [(7, True), (7, False)]
+
+
+def test_an_end_that_a_stopped_warm_process_does_not_tell(start: Start, tmp_path: Path) -> None:
+    """A cancelled job whose warm process is stopped is reported all the same."""
+    agent = start()
+    job_id = agent.start(["python", write(tmp_path, WAITS)], script=True, cwd=str(tmp_path))
+    agent.wait_for_pids(job_id)
+    os.kill(warm_pid(agent), signal.SIGSTOP)
+
+    agent.send({"k": "cancel", "job": job_id, "attempt": 1})
+
+    result = agent.result(job_id)
+    assert (result.state, result.returncode, result.header["warm"]) == ("CANCELLED", -15, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("who", ["agent", "guardian"])
+def test_no_warm_process_is_left(start: Start, tmp_path: Path, who: str, number: int) -> None:
+    """Whoever of agent and guardian ends, and however, the warm processes and their jobs are gone."""
+    agent = start()
+    job_id = agent.start(["python", write(tmp_path, WAITS)], script=True, cwd=str(tmp_path))
+    agent.wait_for_pids(job_id)
+    pids = [agent.pids[job_id], warm_pid(agent)]
+
+    os.kill(agent.hello["pid"] if who == "agent" else agent.process.pid, number)
+
+    eventually(lambda: not any(map(is_alive, pids)), 15.0)
+
+
+def test_a_warm_process_goes_with_its_agent(start: Start, tmp_path: Path) -> None:
+    """After an orderly end nothing runs."""
+    agent = start()
+    agent.run_script(write(tmp_path, "pass"))
+    pid = warm_pid(agent)
+
+    agent.send({"k": "stop", "grace_s": 5.0})
+    agent.read_to_end()
+
+    assert agent.wait() == 0
+    assert not is_alive(pid)
+
+
+def test_many_at_once(start: Start, tmp_path: Path) -> None:
+    """A hundred jobs given at the same time are forked or, when the process has its hands full, started."""
+    agent = start()
+    path = write(tmp_path, "import os, sys\nprint(os.getpid())\nsys.exit(int(sys.argv[3]))")
+    agent.run_script(path, "0")
+
+    jobs = [agent.start(["python", path], str(n), script=True) for n in range(100)]
+    results = [agent.result(job_id) for job_id in jobs]
+
+    assert [result.returncode for result in results] == list(range(100))
+    assert [int(result.out) for result in results] == [agent.pids[job_id] for job_id in jobs]
+    assert sum(result.header["warm"] for result in results) > 10
+
+
+@pytest.mark.parametrize("version", find_pythons())
+def test_every_python_forks(tmp_path: Path, version: str) -> None:
+    """Each Python that a host may have keeps warm processes."""
+    path = write(tmp_path, "import sys\nfrom pipeline import Node\n\n\nclass n(Node):\n    def run(self, a):\n"
+    "        self.logger.info(a)\n\n\nsys.exit(n.main())\n")  # fmt: skip
+    with running_agent(find_pythons()[version], tmp_path, warm="at once") as agent:
+        result = agent.run_script(path, "x")
+
+    assert (result.header["warm"], result.state, result.records[0]["m"]) == (True, "OK", "x")

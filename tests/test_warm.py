@@ -129,6 +129,8 @@ def test_imports_that_do_not_suit_many_jobs(start: Start, tmp_path: Path, text: 
         "import sys\nname = sys.argv[0]",
         "import random, uuid, tempfile, multiprocessing, subprocess, socket, ssl, asyncio, concurrent.futures",
         "def f():\n    import os\n    return os.getpid()",
+        "import os, threading\nend = threading.Event()\nthread = threading.Thread(target=end.wait)\nthread.start()\n"
+        "os.register_at_fork(before=lambda: (end.set(), thread.join()))",
     ],
 )
 def test_imports_that_suit(start: Start, tmp_path: Path, text: str) -> None:
@@ -148,6 +150,19 @@ def test_what_stands_before_an_import_is_heeded(start: Start, tmp_path: Path) ->
     result = start().run_script(path)
 
     assert (result.header["warm"], result.out) == (True, b"4\n")
+
+
+def test_what_a_package_loads_on_first_use_is_loaded_before(start: Start, tmp_path: Path) -> None:
+    """A part of a package that a script uses by name, as in `numpy.random`, is imported once for all jobs."""
+    (tmp_path / "lazy").mkdir()
+    loads = "def __getattr__(name):\n    import importlib\n    return importlib.import_module('lazy.' + name)\n"
+    write(tmp_path / "lazy", loads, "__init__.py")
+    write(tmp_path / "lazy", "x = 1", "part.py")
+    code = "import lazy, sys, typing\nprint('lazy.part' in sys.modules)\ntyping.NoSuchName\nlazy.part.x"
+
+    result = start().run_script(write(tmp_path, code))
+
+    assert (result.header["warm"], result.out) == (True, b"True\n")
 
 
 def test_the_imports_were_done_before(start: Start, tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ class Watch:
         Raises:
             Unfit: If jobs must not be forked from this process.
         """
-        self._notes += _threads()
+        if _has_threads() and not _end_with_a_fork():
+            self._notes.append("they start threads")
         self._notes += [f"they leave {what} open" for _, what in sorted(_descriptors() - self._descriptors)]
         self._notes += [f"they share memory: {what}" for what in sorted(_shared_mappings() - self._shared)]
         if any(device.encode() in _read("/proc/self/maps") for device in _DEVICES):
@@ -162,8 +163,17 @@ def _library_roots() -> tuple[str, ...]:
     return tuple(os.path.join(path, "") for path in (ours, os.path.dirname(os.__file__), *packages))
 
 
-def _threads() -> list[str]:
-    return ["they start threads"] if len(os.listdir("/proc/self/task")) > 1 else []
+def _has_threads() -> bool:
+    return len(os.listdir("/proc/self/task")) > 1
+
+
+def _end_with_a_fork() -> bool:
+    """Fork once: OpenBLAS, numpy's, ends its threads before a fork and starts them when it needs them again."""
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return not _has_threads()
 
 
 def _descriptors() -> set[tuple[str, str]]:

@@ -9,6 +9,8 @@ anything else ends it; what is imported below that is imported by every job.
 from __future__ import annotations
 
 import ast
+import sys
+from importlib.util import find_spec
 
 __all__ = ["run_prefix"]
 
@@ -24,7 +26,19 @@ def run_prefix(tree: ast.Module, path: str) -> None:
         if _is_needed(statement):
             statements.append(statement)
     code = compile(ast.Module(statements, []), path, "exec", dont_inherit=True)
-    exec(code, {"__name__": "__main__", "__file__": path})  # noqa: S102  # imports of the script that runs next
+    names: dict[str, object] = {"__name__": "__main__", "__file__": path}
+    exec(code, names)  # noqa: S102  # imports of the script that runs next
+    _load_lazy_parts(tree, names)
+
+
+def _load_lazy_parts(tree: ast.Module, names: dict[str, object]) -> None:
+    """Import what some packages import when it is first used: `numpy.random`, `scipy.signal`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = names.get(node.value.id)
+            if isinstance(module, type(sys)) and hasattr(module, "__path__") and hasattr(module, "__getattr__"):
+                if node.attr not in vars(module) and find_spec(f"{module.__name__}.{node.attr}"):
+                    getattr(module, node.attr)
 
 
 def _is_needed(statement: ast.stmt) -> bool:

@@ -155,6 +155,22 @@ class _ChannelHandler(logging.Handler):
         super().close()
 
 
+def rehearse() -> None:
+    """
+    Log to nowhere, for a warm process.
+
+    What Python does for the first time it prepares, and what it prepares it writes down: in each fork that would be in
+    pages of its own. This saves a tenth of a short job's time.
+    """
+    logger, handler = logging.Logger("rehearsal"), _ChannelHandler(os.open(os.devnull, os.O_WRONLY))
+    logger.addHandler(handler)
+    for number in range(20):  # Python 3.11 and later adapt code that has run some eight times
+        logger.info("%d", number)
+        handler.send("outputs", json.dumps({"number": number}).encode("ascii"))
+    logger.removeHandler(handler)
+    handler.close()
+
+
 def _frames(kind: str, payload: bytes) -> list[bytes]:
     """Return the frames of one message; a long one is sent in pieces."""
     if len(payload) <= MAX_PACKET_BYTES:

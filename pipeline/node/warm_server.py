@@ -74,6 +74,9 @@ def _prepare(script: str, channel: socket.socket) -> tuple[CodeType, list[str]]:
         sys.stdout.flush()
         sys.stderr.flush()
     watch.check()
+    node = sys.modules.get("pipeline.node.script")
+    if hasattr(node, "rehearse"):
+        node.rehearse()
     warm_job.note_what_is_there(channel)
     return code, watched_files(path)
 

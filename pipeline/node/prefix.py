@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import sys
 from importlib.util import find_spec
+from types import ModuleType
 
 __all__ = ["run_prefix"]
 
@@ -36,9 +37,13 @@ def _load_lazy_parts(tree: ast.Module, names: dict[str, object]) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             module = names.get(node.value.id)
-            if isinstance(module, type(sys)) and hasattr(module, "__path__") and hasattr(module, "__getattr__"):
-                if node.attr not in vars(module) and find_spec(f"{module.__name__}.{node.attr}"):
-                    getattr(module, node.attr)
+            if isinstance(module, type(sys)) and _is_lazy_part(module, node.attr):
+                getattr(module, node.attr)
+
+
+def _is_lazy_part(module: ModuleType, name: str) -> bool:
+    is_lazy = hasattr(module, "__path__") and hasattr(module, "__getattr__") and name not in vars(module)
+    return is_lazy and find_spec(f"{module.__name__}.{name}") is not None
 
 
 def _is_needed(statement: ast.stmt) -> bool:

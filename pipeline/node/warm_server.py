@@ -14,7 +14,7 @@ import struct
 import sys
 
 from pipeline.node import warm_job
-from pipeline.node.fitness import Watch, watched_files
+from pipeline.node.fitness import Unfit, Watch, watched_files
 from pipeline.node.prefix import run_prefix
 
 TYPE_CHECKING = False  # see node/script.py
@@ -42,7 +42,8 @@ def serve(channel_number: int, script: str) -> CodeType:
     try:
         code, watched = _prepare(script, channel)
     except BaseException as error:  # noqa: BLE001  # whatever the imports raise, SystemExit too
-        _tell(channel, {"k": "unfit", "why": f"{type(error).__name__}: {error}"[:1000]})
+        why = str(error) if isinstance(error, Unfit) else f"{type(error).__name__}: {error}"
+        _tell(channel, {"k": "unfit", "why": why[:1000]})
         os._exit(1)
     woken, wakeup = os.pipe()
     for descriptor in (woken, wakeup):

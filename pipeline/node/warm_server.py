@@ -76,7 +76,7 @@ def _prepare(script: str, channel: socket.socket) -> tuple[CodeType, list[str]]:
         sys.stderr.flush()
     watch.check()
     node = sys.modules.get("pipeline.node.script")
-    if hasattr(node, "rehearse"):
+    if node and hasattr(node, "rehearse"):
         node.rehearse()
     warm_job.note_what_is_there(channel)
     return code, watched_files(path)

@@ -146,11 +146,14 @@ class WarmProcess:
 
     def take_ready(self, watched: list[str]) -> None:
         """Its imports are done; whatever they have printed every job would have to print."""
+        self.was_ready = True
+        if not self._socket:
+            return  # it has ended since
         if noise := self._read_noise():
             self.take_unfit(f"they print: {noise.splitlines()[0]!r}")
         else:
             self._files.update({path: _stamp(path) for path in watched if path not in self._files})
-            self.is_ready = self.was_ready = True
+            self.is_ready = True
 
     def take_unfit(self, why: str) -> None:
         """It takes no jobs; a job that is started the other way will tell its user what is wrong."""

@@ -40,8 +40,8 @@ class Agent:
         Args:
             descriptors: From the master, to the master, and one that ends when our guardian dies.
             directory: Private to this agent; its package is in there.
-            setup: host, python, environment, warm (see `WarmPool`), and the parameters (seconds and bytes) as the
-                master has them.
+            setup: host, python, environment, warm (False, or see `WarmPool`), and the parameters (seconds and bytes)
+                as the master has them.
         """
         self._stdin, self._stdout, self._guardian = descriptors
         self._setup = setup

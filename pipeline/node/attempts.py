@@ -14,8 +14,11 @@ from pipeline.node.attempt import Attempt, Refused
 from pipeline.node.ending import Ending
 from pipeline.node.outbox import Outbox
 from pipeline.node.processes import orphans
-from pipeline.node.warm_pool import WarmPool
-from pipeline.node.warm_process import WarmProcess
+
+TYPE_CHECKING = False  # see node/script.py
+if TYPE_CHECKING:
+    from pipeline.node.warm_pool import WarmPool
+    from pipeline.node.warm_process import WarmProcess
 
 __all__ = ["Attempts"]
 
@@ -37,7 +40,8 @@ class Attempts:
         self._incarnation = incarnation
         self._by_pid: dict[int, Attempt] = {}
         self._asked: list[Attempt] = []  # of a warm process, which has not told the pid yet
-        self._warm = WarmPool(selector, setup, self._hear_warm, lambda text: outbox.say_aside({"k": "note"}, text))
+        self._first_script: Attempt | None = None
+        self._warm: WarmPool | None = None
         self._endings: dict[int, Ending] = {}  # by pid of the attempt
         self._given_up: set[int] = set()  # pids that could not be killed: they are no later job's
         self._is_paused = False
@@ -54,7 +58,7 @@ class Attempts:
         mark = f"{self._incarnation}.{header['job']}.{header['attempt']}"
         attempt = Attempt(header, task, mark, self._directory, self._setup["python"])
         try:
-            process = self._warm.find(attempt)
+            process = self._warm_process_for(attempt)
             if process and process.ask(attempt):
                 self._asked.append(attempt)
                 return
@@ -62,6 +66,23 @@ class Attempts:
             self.refuse(header, str(refusal))
             return
         self._start_cold(attempt)
+
+    def _warm_process_for(self, attempt: Attempt) -> WarmProcess | None:
+        if not self._setup.get("warm") or not attempt.may_be_warm:
+            return None
+        if self._warm is None:
+            if self._first_script is None and self._setup["warm"] != "at once":
+                self._first_script = attempt
+                return None
+            # Here, since it takes 10 ms: a run of one job alone does without.
+            from pipeline.node.warm_pool import WarmPool
+
+            tell = self._outbox.say_aside
+            self._warm = WarmPool(self._selector, self._setup, self._hear_warm, lambda text: tell({"k": "note"}, text))
+            if self._first_script:
+                self._warm.find(self._first_script)
+                self._first_script = None
+        return self._warm.find(attempt)
 
     def _start_cold(self, attempt: Attempt) -> None:
         try:
@@ -149,12 +170,13 @@ class Attempts:
             attempt = self._by_pid.get(pid)
             if attempt:
                 self._ended(attempt, status, (usage.ru_utime, usage.ru_stime, usage.ru_maxrss))
-            else:
+            elif self._warm:
                 self._warm.reaped(pid)
 
     def keep_time(self, now_s: float) -> None:
         """End what is over its time; go on with what is being ended."""
-        self._warm.keep_time(now_s)
+        if self._warm:
+            self._warm.keep_time(now_s)
         for attempt in [*self._by_pid.values(), *self._asked]:
             if attempt.ended_s is None and attempt.deadline_s <= now_s:
                 self._end(attempt, "TIMEOUT")
@@ -171,7 +193,8 @@ class Attempts:
 
     def close(self) -> None:
         """End what is kept for jobs to come."""
-        self._warm.close()
+        if self._warm:
+            self._warm.close()
 
     def pause(self, is_paused: bool) -> None:
         """Stop or resume reading what jobs write; while paused they block, and nothing is lost."""
@@ -224,14 +247,14 @@ class Attempts:
     def _settle(self, attempt: Attempt) -> None:
         """Report an attempt whose leader has ended, once all that it started has gone."""
         ending = self._endings.get(attempt.pid)
-        if attempt.ended_s is None and ending and ending.is_over:
+        if attempt.ended_s is None and ending and ending.is_over and self._warm:
             self._warm.abandon(attempt)
         if attempt.ended_s is None or (ending and not ending.is_over):
             return
         for descriptor in list(attempt.pipes):
             self._read(attempt, descriptor)  # its end may wait to be read, and then nothing need be searched
         # Output at its end, no stray child, no process group: nothing can be left. Only else is /proc searched.
-        strays = orphans({*self._by_pid, *self._given_up, *self._warm.pids})
+        strays = orphans({*self._by_pid, *self._given_up, *self._warm_pids()})
         if not ending and (attempt.pipes or strays or strays is None or _group_exists(attempt.pid)):
             left = self._processes_of(attempt) or self._processes_of(attempt)  # it may slip through one look
             if left:
@@ -250,11 +273,15 @@ class Attempts:
         header["survivors"] = sorted(ending.survivors) if ending else []
         self._given_up.update(header["survivors"])
         attempt.forget()
+        attempt.task["arguments"] = []  # of up to 60 MiB, and the first attempt is kept
         self._outbox.say(header, payload)
 
     def _processes_of(self, attempt: Attempt) -> set[int]:
         others = set(self._by_pid) - {attempt.pid}
-        return attempt.processes(others | self._given_up | self._warm.pids, is_only=not others and not self._asked)
+        return attempt.processes(others | self._given_up | self._warm_pids(), is_only=not others and not self._asked)
+
+    def _warm_pids(self) -> set[int]:
+        return self._warm.pids if self._warm else set()
 
     def _end(self, attempt: Attempt, verdict: str) -> None:
         if not attempt.pid:

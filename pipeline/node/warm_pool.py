@@ -37,8 +37,8 @@ class WarmPool:
 
         Args:
             selector: The agent's; processes are heard there.
-            setup: The agent's: `python`, and `warm`, whether there may be any: True, False, or "at once" for tests that
-                want to know what runs how: a first job waits until its process is ready.
+            setup: The agent's: `python`, and `warm`, which is True, or "at once" for tests that want to know what runs
+                how: there a first job waits until its process is ready.
             hear: Called with what a process says of its jobs, and with {"k": "gone"} when it says no more.
             tell: Called with what the master's log shall say.
         """
@@ -61,8 +61,6 @@ class WarmPool:
 
     def find(self, attempt: Attempt) -> WarmProcess | None:
         """Return a process that can run it now; where there will be one soon, or none, it is started the other way."""
-        if not self._setup.get("warm") or not attempt.may_be_warm:
-            return None
         key = self._key(attempt)
         process = self._by_key.get(key)
         if process and process.is_ready and process.is_changed:

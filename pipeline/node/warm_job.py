@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import sys
+from weakref import ref
 
 from pipeline.node import MARK
 
@@ -71,7 +72,10 @@ def note_what_is_there(channel: socket.socket) -> None:
     streams = (sys.stdin, sys.stdout, sys.stderr)
     parts = {id(channel), *(id(part) for s in streams if s for part in (s, s.buffer, getattr(s.buffer, "raw", None)))}
     kept = [o for o in gc.get_objects() if _has_finalizer(type(o)) and id(o) not in parts]
-    _kept["is_plain"] = not kept
+    try:
+        _kept["finalizers"] = [ref(o) for o in kept]
+    except TypeError:  # an object that cannot be watched
+        _kept["finalizers"] = [lambda: True]
     _kept["modules"] = set(sys.modules)
     _kept["exit"] = _exit_of_c() if _has_foreign(sys.modules) else None
     numpy = sys.modules.get("numpy.random")
@@ -134,7 +138,7 @@ def leave() -> None:
         SystemExit: If the interpreter has to do it.
     """
     status = _kept["status"]
-    if not _kept["is_plain"] or len(os.listdir("/proc/self/task")) > 1 or os.environ.get("PYTHONINSPECT"):
+    if len(os.listdir("/proc/self/task")) > 1 or os.environ.get("PYTHONINSPECT"):
         _leave_it_to_python(status)
     threading, atexit = sys.modules.get("threading"), sys.modules.get("atexit")
     if threading:
@@ -149,7 +153,7 @@ def leave() -> None:
         sys.modules.pop(name, None)
     gc.collect()
     _flush(status)
-    if any(map(_has_finalizer, {type(o) for o in gc.get_objects()})):
+    if any(map(_has_finalizer, {type(o) for o in gc.get_objects()})) or any(map(_has_more_to_do, _kept["finalizers"])):
         _leave_it_to_python(status)
     (exit_of_c or os._exit)(status)
 
@@ -178,6 +182,12 @@ def _write_mark(mark: bytes) -> None:
         os.pwrite(memory, mark.ljust(len(room), b"\0"), _kept["address"])
     finally:
         os.close(memory)
+
+
+def _has_more_to_do(reference: Any) -> bool:
+    """Whether an object that the imports made is there, and not a generator that has come to its end."""
+    kept = reference()
+    return kept is not None and getattr(kept, "gi_frame", kept) is not None
 
 
 def _has_finalizer(kind: type) -> bool:

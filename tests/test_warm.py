@@ -41,17 +41,24 @@ UNFIT = {
     "import os\nos._exit(3)": "they end the process",
 }
 
-# Says that it runs, and goes on when the file is there; its own session has a child.
+# Says that it runs, and goes on when it can read a byte from the FIFO beside it.
 WAITS = """
-import os, sys, time
+import os, sys
 
-while True:
-    sys.stdout.write("pids %d\\n" % os.getpid())
-    sys.stdout.flush()
-    while not os.path.exists("go"):
-        time.sleep(0.005)
-    sys.exit(7)
+sys.stdout.write("pids %d\\n" % os.getpid())
+sys.stdout.flush()
+os.read(os.open(os.path.join(os.path.dirname(__file__), "go"), os.O_RDONLY), 1)
+sys.exit(7)
 """
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Iterator[int]:
+    """Make the FIFO; each byte that is written into this descriptor lets one job of WAITS go on."""
+    os.mkfifo(tmp_path / "go")
+    descriptor = os.open(tmp_path / "go", os.O_RDWR | os.O_NONBLOCK)
+    yield descriptor
+    os.close(descriptor)
 
 
 @pytest.fixture
@@ -245,7 +252,7 @@ def test_an_idle_process_ends(start: Start, tmp_path: Path) -> None:
     eventually(lambda: children(agent.hello["pid"]) == [])
 
 
-def test_jobs_outlive_their_warm_process(start: Start, tmp_path: Path) -> None:
+def test_jobs_outlive_their_warm_process(start: Start, tmp_path: Path, go: int) -> None:
     """When it is killed its jobs go on, and their exit status is told; the next job starts as usual."""
     agent = start()
     path = write(tmp_path, WAITS)
@@ -255,14 +262,14 @@ def test_jobs_outlive_their_warm_process(start: Start, tmp_path: Path) -> None:
 
     os.kill(warm_pid(agent), signal.SIGKILL)
     eventually(lambda: sorted(children(agent.hello["pid"])) == sorted(agent.pids[job_id] for job_id in jobs))
-    (tmp_path / "go").touch()
+    os.write(go, b"....")  # one for each of them and one for the job that comes after
 
     results = [agent.result(job_id) for job_id in jobs]
     assert [(r.returncode, r.header["warm"], r.header["left_behind"]) for r in results] == [(7, True, 0)] * 3
     assert agent.run_script(path, cwd=str(tmp_path)).header["warm"]
 
 
-def test_a_warm_process_that_hangs_keeps_no_job(start: Start, tmp_path: Path) -> None:
+def test_a_warm_process_that_hangs_keeps_no_job(start: Start, tmp_path: Path, go: int) -> None:
     """When it is stopped, jobs that ended are reported and jobs it did not start are started."""
     agent = start(warm_limits={"answer_s": 0.2, "look_s": 0.05}, beat_interval=0.1)
     path = write(tmp_path, WAITS)
@@ -271,12 +278,13 @@ def test_a_warm_process_that_hangs_keeps_no_job(start: Start, tmp_path: Path) ->
     os.kill(warm_pid(agent), signal.SIGSTOP)
 
     asked = agent.start(["python", path], script=True, cwd=str(tmp_path))
-    (tmp_path / "go").touch()
+    os.write(go, b"..")
 
     results = [agent.result(running), agent.result(asked)]
     assert [(r.returncode, r.header["warm"]) for r in results] == [(7, True), (7, False)]
 
 
+@pytest.mark.usefixtures("go")
 def test_an_end_that_a_stopped_warm_process_does_not_tell(start: Start, tmp_path: Path) -> None:
     """A cancelled job whose warm process is stopped is reported all the same."""
     agent = start()
@@ -290,6 +298,7 @@ def test_an_end_that_a_stopped_warm_process_does_not_tell(start: Start, tmp_path
     assert (result.state, result.returncode, result.header["warm"]) == ("CANCELLED", -15, True)
 
 
+@pytest.mark.usefixtures("go")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("who", ["agent", "guardian"])
 def test_no_warm_process_is_left(start: Start, tmp_path: Path, who: str, number: int) -> None:

@@ -225,6 +225,14 @@ def test_key_asked_for_in_a_subset_is_used():
     assert parset.subset("O.").unused() == ["P.b"]
 
 
+def test_compact_folds_a_value_for_reading():
+    """The value in its shortest form; the parset keeps it as it stands."""
+    parset = Parset.parse("a=[x01,x02,x03,y,y]\nb=plain\n")
+
+    assert (parset.compact("a"), parset.compact("b")) == ("[x01..03,2*y]", "plain")
+    assert parset.raw("a") == "[x01,x02,x03,y,y]"
+
+
 def test_module_is_located_by_its_keys():
     """As in the original: the first by name, whole names between dots only."""
     parset = Parset.from_dict(dict.fromkeys(["L.Sw.Observation.name", "Z.Observation.y", "A.Observationx.q"], ""))

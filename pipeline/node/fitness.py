@@ -191,6 +191,7 @@ def _shared_mappings() -> set[str]:
     return {line.split(None, 5)[-1] for line in lines if line.split(None, 2)[1].endswith("s")}
 
 
+# The reader of processes.py again: a warm process imports as little as it can, since each fork pays for it.
 def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:

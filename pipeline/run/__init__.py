@@ -1,1 +1,1 @@
-"""One run in progress: dispatcher, links to the hosts, log server, run store."""
+"""One run in progress: dispatcher, links to the hosts, log files, run store."""

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -157,6 +158,9 @@ class SshHost:
             return
         mark = f"{_MARK}={self._directory}"
         process.send_signal(signal.SIGSTOP)  # takes no new connections while its sessions are being ended
+        for pid in find_processes(below=process.pid, program="sshd"):  # nor do these tell how their programs ended
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
         try:
             kill_processes(lambda: find_processes(below=process.pid, mark=mark), STOP_TIMEOUT_S)
         finally:

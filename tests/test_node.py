@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -304,6 +305,21 @@ def test_an_unreadable_script_is_refused(agent: AgentDriver, tmp_path: Path) -> 
     Path(script).chmod(stat.S_IWUSR)
 
     assert "is not readable there" in agent.run_script(script).header["message"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs prlimit(2)")
+def test_a_job_for_which_no_descriptor_is_left_is_refused(agent: AgentDriver, tmp_path: Path) -> None:
+    """The agent tells so and goes on; the next job runs."""
+    path = write_script(tmp_path, "return 0", main=True)
+    assert agent.run_script(path).state == "OK"
+
+    limits = resource.prlimit(agent.hello["pid"], resource.RLIMIT_NOFILE)
+    resource.prlimit(agent.hello["pid"], resource.RLIMIT_NOFILE, (4, limits[1]))
+    refused = [agent.run_script(path), agent.run(["true"])]
+    resource.prlimit(agent.hello["pid"], resource.RLIMIT_NOFILE, limits)
+
+    assert [(r.state, "Too many open files" in r.header["message"]) for r in refused] == [("REFUSED", True)] * 2
+    assert [agent.run_script(path).state, agent.run(["true"]).state] == ["OK", "OK"]
 
 
 def test_names_of_any_length_are_refused_in_few_words(agent: AgentDriver) -> None:

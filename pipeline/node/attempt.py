@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -35,6 +36,7 @@ class Attempt:
     Attributes:
         pid: Leader of the job's own session and process group; 0 before it has started.
         pipes: Kind of output (out, err, log) by file descriptor, as long as it is open.
+        deadline_s: When its time is up, in monotonic seconds.
     """
 
     def __init__(self, header: dict[str, Any], task: dict[str, Any], mark: str, directory: str, python: str) -> None:
@@ -58,6 +60,7 @@ class Attempt:
         self.pipes: dict[int, str] = {}
         self.pid = 0
         self.started_s = 0.0
+        self.deadline_s = float("inf")
         self.ended_s: float | None = None
         self.status = 0
         self.used = (0.0, 0.0, 0)  # seconds in its own code, in the system's, most memory (in the unit of getrusage(2))
@@ -68,7 +71,8 @@ class Attempt:
         self._tails = {"out": b"", "err": b""}
         self._told = Told()
         self._seen: set[int] = set()  # its processes, as far as they have been looked for
-        self._arguments_path = os.path.join(directory, f"arguments-{self.job}-{self.number}")
+        self._arguments_path = f"{directory}/arguments-{self.job}-{self.number}"
+        self._has_arguments_file = False
         self._python = python
 
     @property
@@ -78,11 +82,6 @@ class Attempt:
         is_plain = len(words) > 1 and words[0] == "python" and not words[1].startswith("-")
         return self.is_script and is_plain and self._is_warm_wanted
 
-    @property
-    def deadline_s(self) -> float:
-        """When its time is up, in monotonic seconds."""
-        return self.started_s + self._timeout_s if self._timeout_s else float("inf")
-
     def start(self) -> None:
         """
         Start the process in a session of its own, never through a shell.
@@ -90,29 +89,31 @@ class Attempt:
         Raises:
             Refused: If it cannot be started; nothing is left behind.
         """
-        # Packets: those of several processes that log at the same time stay whole.
-        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET) if self.is_script else (None, None)
+        theirs: list[int] = []
         try:
+            self._open_pipes(theirs)
             environment = {**self.task["environment"], MARK: self.mark}
-            words = self._words(environment, theirs.fileno() if theirs else -1)
-            self.started_s = time.monotonic()
-            process = self._spawn(words, environment, () if theirs is None else (theirs.fileno(),))
+            words = self._words(environment, theirs[2] if self.is_script else -1)
+            self._start_clock()
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=theirs[0],
+                stderr=theirs[1],
+                cwd=self.task["cwd"],
+                env=environment,
+                pass_fds=theirs[2:],
+                start_new_session=True,
+            )
         except (Refused, OSError, ValueError, TypeError) as error:
-            if ours:
-                ours.close()
             self.forget()
             raise error if isinstance(error, Refused) else Refused(_why_not_started(error, self.task)) from None
         finally:
-            if theirs:
-                theirs.close()
+            _close(theirs)
         self.pid = process.pid
         self.is_warm = False
         # The agent reaps with wait4 to learn of the resources used: Popen must not wait for it too.
         process.returncode = 0
-        self._adopt(_detach(process.stdout), "out")
-        self._adopt(_detach(process.stderr), "err")
-        if ours:
-            self._adopt(ours.detach(), "log")
 
     def offer(self, ask: Callable[[dict[str, Any], list[int]], bool]) -> bool:
         """
@@ -121,28 +122,23 @@ class Attempt:
         Raises:
             Refused: If there is no such script.
         """
-        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        (out, to_out), (err, to_err) = os.pipe(), os.pipe()
-        channel = theirs.fileno()
         environment = {name: self.task["environment"][name] for name in PER_JOB if name in self.task["environment"]}
-        is_taken = False
+        theirs: list[int] = []
         try:
-            words = self._words(environment, channel)
+            self._open_pipes(theirs)
+            words = self._words(environment, theirs[2])
             if len(words) > 1 and words[1] == self.task["words"][1]:  # else it is a program of ours that starts it
                 environment[MARK] = self.mark
-                self.started_s = time.monotonic()
-                request = {"argv": words[1:], "environment": environment, "channel": channel}
-                is_taken = ask(request, [to_out, to_err, channel])
+                self._start_clock()
+                request = {"argv": words[1:], "environment": environment, "channel": theirs[2]}
+                self.is_warm = ask(request, theirs)
+        except OSError as error:
+            raise Refused(_why_not_started(error, self.task)) from None
         finally:
-            theirs.close()
-            os.close(to_out)
-            os.close(to_err)
-            for descriptor, kind in ((out, "out"), (err, "err"), (ours.detach(), "log")):
-                self._adopt(descriptor, kind)
-            if not is_taken:
+            _close(theirs)
+            if not self.is_warm:
                 self.forget()
-        self.is_warm = is_taken
-        return is_taken
+        return self.is_warm
 
     def read(self, descriptor: int, max_bytes: int = _READ_BYTES) -> Iterator[tuple[str, bytes]]:
         """
@@ -188,8 +184,10 @@ class Attempt:
         """Close and remove everything it had in the agent."""
         for descriptor in list(self.pipes):
             self.close_pipe(descriptor)
-        if os.path.exists(self._arguments_path):
-            os.unlink(self._arguments_path)
+        if self._has_arguments_file:
+            self._has_arguments_file = False
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._arguments_path)
 
     def result(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return header and payload of the result frame."""
@@ -230,6 +228,7 @@ class Attempt:
         words = [*command, CHANNEL, str(channel), *arguments] if self.is_script else [*command, *arguments]
         can_use_file = is_python and len(command) > 1 and not command[1].startswith("-")
         if can_use_file and (arguments != self.task["arguments"] or not fits_argv(words)):
+            self._has_arguments_file = True
             write_arguments(self._arguments_path, words[2:], self.task["arguments"])
             environment[ARGUMENTS_FILE] = self._arguments_path
             if not fits_argv(words):
@@ -241,26 +240,29 @@ class Attempt:
         if len(command) < 2 or command[1].startswith("-"):
             return
         path = os.path.join(self.task["cwd"] or "", command[1])
+        with contextlib.suppress(ValueError):  # a NUL in it
+            if os.access(path, os.R_OK):
+                return
         if not os.path.exists(path):
             raise Refused(f"no node script {command[1]!r} there; is its directory visible on the host?")
-        if not os.access(path, os.R_OK):
-            raise Refused(f"node script {command[1]!r} is not readable there")
+        raise Refused(f"node script {command[1]!r} is not readable there")
 
-    def _spawn(self, words: list[str], environment: dict[str, str], keep: Any) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=self.task["cwd"],
-            env=environment,
-            pass_fds=keep,
-            start_new_session=True,
-        )
+    def _open_pipes(self, theirs: list[int]) -> None:
+        """Open what it writes to; puts its ends into `theirs`: of out, err and, if it is a script, log."""
+        for kind in ("out", "err", "log") if self.is_script else ("out", "err"):
+            if kind == "log":
+                # Packets: those of several processes that log at the same time stay whole.
+                ours, its = (end.detach() for end in socket.socketpair(type=socket.SOCK_SEQPACKET))
+            else:
+                ours, its = os.pipe()
+            theirs.append(its)
+            self.pipes[ours] = kind
+            os.set_blocking(ours, False)
 
-    def _adopt(self, descriptor: int, kind: str) -> None:
-        os.set_blocking(descriptor, False)
-        self.pipes[descriptor] = kind
+    def _start_clock(self) -> None:
+        self.started_s = time.monotonic()
+        if self._timeout_s:
+            self.deadline_s = self.started_s + self._timeout_s
 
     def _exists(self, path: str) -> bool:
         return os.path.exists(os.path.join(self.task["cwd"] or "", path))
@@ -281,8 +283,6 @@ def _why_not_started(error: OSError | ValueError | TypeError, task: dict[str, An
     return f"cannot start {program!r} there: {error.strerror}"
 
 
-def _detach(pipe: Any) -> int:
-    """Take the descriptor out of a buffered pipe, which then no longer closes it."""
-    descriptor = os.dup(pipe.fileno())
-    pipe.close()
-    return descriptor
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 _PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
+_CHUNK_BYTES = 64 << 10
 
 
 class Process(NamedTuple):
@@ -105,8 +106,7 @@ def is_zombie(pid: int) -> bool:
 def orphans(known: Iterable[int]) -> set[int] | None:
     """Return children of this process that are not in `known`; None where the kernel has no such list."""
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as listing:
-            return {int(pid) for pid in listing.read().split()} - set(known)
+        return {int(pid) for pid in _read_all("/proc/thread-self/children").split()} - set(known)
     except OSError:
         return None
 
@@ -143,7 +143,18 @@ def _read_stat(pid: int) -> Process | None:
 
 def _read_bytes(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return _read_all(path)
     except OSError:
         return b""
+
+
+def _read_all(path: str) -> bytes:
+    """Half the time of a file object, which asks for the size and the kind of what has neither."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        data = os.read(descriptor, _CHUNK_BYTES)
+        while more := os.read(descriptor, _CHUNK_BYTES):
+            data += more
+        return data
+    finally:
+        os.close(descriptor)

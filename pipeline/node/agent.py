@@ -55,6 +55,7 @@ class Agent:
         self._is_told_to_go = False  # by a signal: handlers only note it, since the loop is in the midst of something
         self._is_stopping = False
         self._is_alone = False
+        self._is_write_awaited = False
         self._leave_at_s = float("inf")
 
     def serve(self, hello: Header) -> None:
@@ -143,7 +144,7 @@ class Agent:
 
     def _wait_s(self) -> float:
         now_s = time.monotonic()
-        wait_s: float = min(self._setup["beat_interval"], self._attempts.next_deadline_s(now_s) - now_s)
+        wait_s: float = min(self._setup["beat_interval"], self._attempts.due_s() - now_s)
         if self._outbox.has_batch:
             wait_s = min(wait_s, self._setup["batch_interval"])
         return max(wait_s, 0.001)
@@ -156,10 +157,12 @@ class Agent:
         except OSError:
             self._go_alone()
         wants_more = self._outbox.has_frames and not self._is_alone
-        is_watched = self._stdout in self._selector.get_map()
-        if wants_more and not is_watched:
+        if wants_more == self._is_write_awaited:
+            return
+        self._is_write_awaited = wants_more
+        if wants_more:
             self._selector.register(self._stdout, selectors.EVENT_WRITE, lambda _: None)
-        elif is_watched and not wants_more:
+        else:
             self._selector.unregister(self._stdout)
 
     def _stop(self, grace_s: float) -> None:

@@ -14,6 +14,7 @@ from pipeline.node.attempt import Attempt, Refused
 from pipeline.node.ending import Ending
 from pipeline.node.outbox import Outbox
 from pipeline.node.processes import orphans
+from pipeline.node.watch import Watch
 
 TYPE_CHECKING = False  # see node/script.py
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempts"]
 
+_NEVER_S = float("inf")
+_STEP_S = 0.01  # between two steps of an ending
 _MAX_DRAIN_BYTES = 1 << 20  # per pipe at the end: as much as a pipe can hold, and no more if a stray goes on writing
 _MAX_REASON_CHARS = 2000  # it may hold a name of any length, and a frame's header has 64 KiB
 
@@ -44,7 +47,8 @@ class Attempts:
         self._warm: WarmPool | None = None
         self._endings: dict[int, Ending] = {}  # by pid of the attempt
         self._given_up: set[int] = set()  # pids that could not be killed: they are no later job's
-        self._is_paused = False
+        self._watch = Watch(selector, self._on_output, setup["batch_interval"])
+        self._due_s = _NEVER_S  # when there is something to do for `keep_time`, at the earliest
 
     def __bool__(self) -> bool:
         """Some attempt has not been reported yet."""
@@ -61,6 +65,7 @@ class Attempts:
             process = self._warm_process_for(attempt)
             if process and process.ask(attempt):
                 self._asked.append(attempt)
+                self._due_s = min(self._due_s, attempt.deadline_s)
                 return
         except Refused as refusal:
             self.refuse(header, str(refusal))
@@ -96,8 +101,8 @@ class Attempts:
         """An attempt runs: watch it."""
         self._by_pid[attempt.pid] = attempt
         self._outbox.gather_start({"k": "start", "job": attempt.job, "attempt": attempt.number, "pid": attempt.pid})
-        if not self._is_paused:
-            self._watch(attempt)
+        self._watch.begin(attempt, time.monotonic())
+        self._due_s = min(self._due_s, attempt.deadline_s)
         if attempt.verdict:  # somebody wanted its end before it had begun
             self._end(attempt, attempt.verdict)
 
@@ -177,19 +182,22 @@ class Attempts:
         """End what is over its time; go on with what is being ended."""
         if self._warm:
             self._warm.keep_time(now_s)
-        for attempt in [*self._by_pid.values(), *self._asked]:
-            if attempt.ended_s is None and attempt.deadline_s <= now_s:
+        self._watch.keep_time(now_s)
+        if now_s < self._due_s:
+            return
+        for attempt in self._running():
+            if attempt.deadline_s <= now_s:
                 self._end(attempt, "TIMEOUT")
         for pid, ending in list(self._endings.items()):
             ending.step(now_s)
             if ending.is_over:
                 self._settle(self._by_pid[pid])
+        next_s = now_s + _STEP_S if self._endings else _NEVER_S
+        self._due_s = min([next_s, *(attempt.deadline_s for attempt in self._running())])
 
-    def next_deadline_s(self, now_s: float) -> float:
-        """Return when `keep_time` is needed next."""
-        if self._endings:
-            return now_s + 0.01
-        return min((a.deadline_s for a in self._by_pid.values()), default=float("inf"))
+    def due_s(self) -> float:
+        """Return when `keep_time` is needed next, in monotonic seconds."""
+        return min(self._due_s, self._watch.due_s)
 
     def close(self) -> None:
         """End what is kept for jobs to come."""
@@ -198,10 +206,11 @@ class Attempts:
 
     def pause(self, is_paused: bool) -> None:
         """Stop or resume reading what jobs write; while paused they block, and nothing is lost."""
-        if is_paused != self._is_paused:
-            self._is_paused = is_paused
-            for attempt in self._by_pid.values():
-                self._unwatch(list(attempt.pipes)) if is_paused else self._watch(attempt)
+        self._watch.pause(is_paused, self._by_pid.values())
+
+    def _running(self) -> list[Attempt]:
+        """Return those whose end has not come and is not being made."""
+        return [a for a in (*self._by_pid.values(), *self._asked) if a.ended_s is None and not a.verdict]
 
     def _find(self, job: int, number: int) -> Attempt | None:
         attempts = (*self._by_pid.values(), *self._asked)
@@ -214,17 +223,6 @@ class Attempts:
             paths = (self._directory, environment.get("PYTHONPATH"))
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         return environment
-
-    def _watch(self, attempt: Attempt) -> None:
-        for descriptor in attempt.pipes:
-            self._selector.register(
-                descriptor, selectors.EVENT_READ, lambda descriptor: self._on_output(attempt, descriptor)
-            )
-
-    def _unwatch(self, descriptors: list[int]) -> None:
-        for descriptor in descriptors:
-            if descriptor in self._selector.get_map():
-                self._selector.unregister(descriptor)
 
     def _on_output(self, attempt: Attempt, descriptor: int) -> None:
         if descriptor in attempt.pipes:  # else it was closed by another event of the same round
@@ -242,7 +240,7 @@ class Attempts:
             self._outbox.gather(attempt.job, attempt.number, "err", note.encode())
             attempt.close_pipe(descriptor)
         if descriptor not in attempt.pipes:
-            self._unwatch([descriptor])
+            self._watch.leave(descriptor)
 
     def _settle(self, attempt: Attempt) -> None:
         """Report an attempt whose leader has ended, once all that it started has gone."""
@@ -254,8 +252,7 @@ class Attempts:
         for descriptor in list(attempt.pipes):
             self._read(attempt, descriptor)  # its end may wait to be read, and then nothing need be searched
         # Output at its end, no stray child, no process group: nothing can be left. Only else is /proc searched.
-        strays = orphans({*self._by_pid, *self._given_up, *self._warm_pids()})
-        if not ending and (attempt.pipes or strays or strays is None or _group_exists(attempt.pid)):
+        if not ending and (attempt.pipes or self._may_have_strays() or _group_exists(attempt.pid)):
             left = self._processes_of(attempt) or self._processes_of(attempt)  # it may slip through one look
             if left:
                 attempt.left_behind = len(left)
@@ -266,7 +263,7 @@ class Attempts:
     def _report(self, attempt: Attempt) -> None:
         for descriptor in list(attempt.pipes):
             self._read(attempt, descriptor, _MAX_DRAIN_BYTES)
-        self._unwatch(list(attempt.pipes))
+        self._watch.end(attempt)
         del self._by_pid[attempt.pid]
         ending = self._endings.pop(attempt.pid, None)
         header, payload = attempt.result()
@@ -275,6 +272,10 @@ class Attempts:
         attempt.forget()
         attempt.task["arguments"] = []  # of up to 60 MiB, and the first attempt is kept
         self._outbox.say(header, payload)
+
+    def _may_have_strays(self) -> bool:
+        strays = orphans({*self._by_pid, *self._given_up, *self._warm_pids()})
+        return strays is None or bool(strays)
 
     def _processes_of(self, attempt: Attempt) -> set[int]:
         others = set(self._by_pid) - {attempt.pid}
@@ -288,9 +289,9 @@ class Attempts:
             attempt.verdict = attempt.verdict or verdict
         elif attempt.pid not in self._endings:
             attempt.verdict = verdict
-            self._endings[attempt.pid] = Ending(
-                lambda: self._processes_of(attempt), self._setup["kill_grace"], time.monotonic()
-            )
+            now_s = time.monotonic()
+            self._endings[attempt.pid] = Ending(lambda: self._processes_of(attempt), self._setup["kill_grace"], now_s)
+            self._due_s = min(self._due_s, now_s + _STEP_S)
 
 
 def _is_child(pid: int) -> bool:

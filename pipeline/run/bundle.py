@@ -45,7 +45,7 @@ _FILES = (
     "formats/frames.py",
     *(f"node/{name}.py" for name in ("__init__", "agent", "arguments", "attempt", "attempts", "ending")),
     *(f"node/{name}.py" for name in ("fitness", "guardian", "outbox", "prefix", "processes", "script", "told")),
-    *(f"node/{name}.py" for name in ("warm", "warm_job", "warm_pool", "warm_process", "warm_server")),
+    *(f"node/{name}.py" for name in ("warm", "warm_job", "warm_pool", "warm_process", "warm_server", "watch")),
 )
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import resource
+import signal
 import stat
 import subprocess
 import sys
@@ -159,6 +160,51 @@ def test_a_job_runs_in_its_working_directory(agent: AgentDriver, tmp_path: Path)
     write_script(directory, "self.outputs['got'] = os.getcwd()", name="s.py")
 
     assert agent.run_script("s.py", cwd=str(directory)).outputs["got"] == str(directory)
+
+
+def test_a_program_is_found_by_its_own_path(agent: AgentDriver, tmp_path: Path) -> None:
+    """It is looked for in the job's PATH, not in the agent's; what cannot be run is passed over."""
+    for name, text, mode in (("a", "#!/bin/sh\necho a", 0o600), ("b", "#!/bin/sh\necho b", 0o700)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "hello").write_text(text)
+        (tmp_path / name / "hello").chmod(mode)
+
+    result = agent.run(["hello"], environment={"PATH": f"{tmp_path}/none:{tmp_path}/a:{tmp_path}/b"})
+
+    assert (result.state, result.out) == ("OK", b"b\n")
+    assert agent.run(["hello"], cwd=str(tmp_path / "b")).state == "REFUSED"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("is_script", [False, True])
+def test_a_job_inherits_only_what_it_is_given(tmp_path: Path, is_script: bool) -> None:
+    """Not what the agent was started with, wherever it runs: the standard streams and its channel."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec 7</dev/null\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o700)
+    show = """
+import os, sys
+links = {int(name): os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")}
+print(os.getpid() == os.getsid(0) == os.getpgid(0))
+print(sorted(fd for fd in links if os.path.exists(links[fd])) == [0, 1, 2, *map(int, sys.argv[2:])])
+"""
+    script = tmp_path / "show.py"
+    script.write_text(show)
+    words = ["python", str(script)] if is_script else [sys.executable, "-E", "-s", "-S", str(script)]
+
+    with running_agent(str(python), tmp_path) as agent:
+        results = [agent.run(words, script=is_script, cwd=cwd) for cwd in (None, str(tmp_path))]
+
+    assert [r.out for r in results] == [b"True\nTrue\n"] * 2
+
+
+@pytest.mark.parametrize("has_directory", [False, True])
+def test_a_program_starts_with_the_signals_of_a_shell(agent: AgentDriver, tmp_path: Path, has_directory: bool) -> None:
+    """It does not ignore those two that a Python ignores."""
+    result = agent.run(["grep", "SigIgn", "/proc/self/status"], cwd=str(tmp_path) if has_directory else None)
+
+    ignored = int(result.out.split()[1], 16)
+    assert [number for number in (signal.SIGPIPE, signal.SIGXFSZ) if ignored & 1 << (number - 1)] == []
 
 
 def test_a_job_reads_nothing(agent: AgentDriver) -> None:

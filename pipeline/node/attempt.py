@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import socket
-import subprocess
 import sys
 import time
 from typing import Any, Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any, Callable, Iterator
 from pipeline.node import CHANNEL, MARK, PER_JOB
 from pipeline.node.arguments import ARGUMENTS_FILE, fits_argv, write_arguments
 from pipeline.node.processes import tree_of_job
+from pipeline.node.spawn import spawn
 from pipeline.node.told import Told
 
 __all__ = ["Attempt", "Refused"]
@@ -95,25 +95,13 @@ class Attempt:
             environment = {**self.task["environment"], MARK: self.mark}
             words = self._words(environment, theirs[2] if self.is_script else -1)
             self._start_clock()
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=theirs[0],
-                stderr=theirs[1],
-                cwd=self.task["cwd"],
-                env=environment,
-                pass_fds=theirs[2:],
-                start_new_session=True,
-            )
+            self.pid = spawn(words, environment, self.task["cwd"], theirs)
         except (Refused, OSError, ValueError, TypeError) as error:
             self.forget()
             raise error if isinstance(error, Refused) else Refused(_why_not_started(error, self.task)) from None
         finally:
             _close(theirs)
-        self.pid = process.pid
         self.is_warm = False
-        # The agent reaps with wait4 to learn of the resources used: Popen must not wait for it too.
-        process.returncode = 0
 
     def offer(self, ask: Callable[[dict[str, Any], list[int]], bool]) -> bool:
         """

@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline.node.agent import Agent
 from pipeline.node.processes import become_subreaper, descendants, end_processes, orphans, snapshot
+from pipeline.node.spawn import inherit_nothing
 
 __all__ = ["guard"]
 
@@ -71,6 +72,7 @@ def _remove(directory: str) -> None:
 
 def _take_over_streams() -> tuple[int, int]:
     """Keep the session to ourselves: a stray print must not end up among the frames."""
+    inherit_nothing()
     stdin, stdout = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)

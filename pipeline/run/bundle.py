@@ -44,7 +44,10 @@ _FILES = (
     "formats/__init__.py",
     "formats/frames.py",
     *(f"node/{name}.py" for name in ("__init__", "agent", "arguments", "attempt", "attempts", "ending")),
-    *(f"node/{name}.py" for name in ("fitness", "guardian", "outbox", "prefix", "processes", "script", "told")),
+    *(
+        f"node/{name}.py"
+        for name in ("fitness", "guardian", "outbox", "prefix", "processes", "script", "spawn", "told")
+    ),
     *(f"node/{name}.py" for name in ("warm", "warm_job", "warm_pool", "warm_process", "warm_server", "watch")),
 )
 

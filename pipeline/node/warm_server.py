@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` makes enums of all it is told, in each fork again
 import ast
-import contextlib
 import gc
 import json
 import os
 import select
-import signal
 import socket
 import struct
 import sys
@@ -26,8 +25,13 @@ __all__ = ["serve"]
 
 _MAX_REQUEST_BYTES = 1 << 20
 _MAX_DESCRIPTORS = 4
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_MAX_DESCRIPTORS * struct.calcsize("i"))
 _MAX_GROWTH_BYTES = 64 << 20  # what a process has grown by since it was ready is what its forks cost more
 _LOOK_EVERY = 256  # requests
+
+_parse = json.JSONDecoder().raw_decode  # `json.loads` also looks for white space, with a regular expression
+_buffer = bytearray(_MAX_REQUEST_BYTES)  # one for all: a new one of this size would be mapped, and unmapped, each time
+
 
 
 def serve(channel_number: int, script: str) -> CodeType:
@@ -48,18 +52,19 @@ def serve(channel_number: int, script: str) -> CodeType:
     woken, wakeup = os.pipe()
     for descriptor in (woken, wakeup):
         os.set_blocking(descriptor, False)
-    old = signal.signal(signal.SIGCHLD, lambda *_: None), signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    old_handler = _signal.signal(_signal.SIGCHLD, lambda *_: None) or _signal.SIG_DFL
+    old_wakeup = _signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    server = _Server(channel, woken)
     gc.collect()
     gc.freeze()
-    server = _Server(channel, woken)
     _tell(channel, {"k": "ready", "watched": watched})
     request, descriptors = server.wait_for_job()
     # From here on a child; the agent must know it before it runs anything.
-    signal.set_wakeup_fd(old[1])
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL if old[0] is None else old[0])
-    for descriptor in (woken, wakeup):
-        os.close(descriptor)
-    warm_job.become(request, descriptors, channel)
+    _signal.set_wakeup_fd(old_wakeup)
+    _signal.signal(_signal.SIGCHLD, old_handler)
+    os.close(woken)
+    os.close(wakeup)
+    warm_job.become(request, descriptors, channel.detach())
     return code
 
 
@@ -78,6 +83,7 @@ def _prepare(script: str, channel: socket.socket) -> tuple[CodeType, list[str]]:
     node = sys.modules.get("pipeline.node.script")
     if node and hasattr(node, "rehearse"):
         node.rehearse()
+    warm_job.rehearse_fork()
     warm_job.note_what_is_there(channel)
     return code, watched_files(path)
 
@@ -100,11 +106,13 @@ class _Server:
         while True:
             # A timeout, so that a signal that was lost costs a second, not a job.
             events = self._poll.poll(1000 if self._ids else 60_000)
-            if not events or any(fd == self._woken for fd, _ in events):
+            if not events:
                 self._reap()
-            if any(fd != self._woken for fd, _ in events):
-                job = self._take()
-                if job:
+            for descriptor, _ in events:
+                if descriptor == self._woken:
+                    os.read(descriptor, 4096)
+                    self._reap()
+                elif job := self._take():
                     return job
 
     def _take(self) -> tuple[dict[str, Any], list[int]] | None:
@@ -112,7 +120,8 @@ class _Server:
         data, descriptors = _receive(self._channel)
         if not data:
             os._exit(0)
-        request = json.loads(data)
+        request, _ = _parse(data)
+        warm_job.dress(request)
         try:
             pid = os.fork()
         except OSError as error:
@@ -130,31 +139,34 @@ class _Server:
         return None
 
     def _reap(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._woken, 4096)
         while self._ids:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
             if not pid:
                 return
             if pid in self._ids:
-                used = [usage.ru_utime, usage.ru_stime, usage.ru_maxrss]
-                _tell(self._channel, {"k": "ended", "id": self._ids.pop(pid), "status": status, "usage": used})
+                told = (self._ids.pop(pid), status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
+                _send(self._channel, b'{"k": "ended", "id": %d, "status": %d, "usage": [%r, %r, %d]}' % told)
 
 
-def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
+def _receive(channel: socket.socket) -> tuple[str, list[int]]:
     """Return one request with its descriptors; nothing when the agent has closed the channel."""
-    size = struct.calcsize("i")
     try:
-        data, ancillary, _, _ = channel.recvmsg(_MAX_REQUEST_BYTES, socket.CMSG_SPACE(_MAX_DESCRIPTORS * size))
+        size, ancillary, _, _ = channel.recvmsg_into([_buffer], _ANCILLARY_BYTES)
     except ConnectionError:
-        return b"", []
-    packed = b"".join(content for _, kind, content in ancillary if kind == socket.SCM_RIGHTS)
-    return data, list(struct.unpack(f"{len(packed) // size}i", packed))
+        return "", []
+    descriptors: list[int] = []
+    for _, _, content in ancillary:
+        descriptors.extend(memoryview(content).cast("i"))
+    return str(_buffer[:size], "ascii"), descriptors
 
 
 def _tell(channel: socket.socket, message: dict[str, Any]) -> None:
+    _send(channel, json.dumps(message).encode("ascii"))
+
+
+def _send(channel: socket.socket, message: bytes) -> None:
     try:
-        channel.sendall(json.dumps(message).encode("ascii"))
+        channel.sendall(message)
     except OSError:
         os._exit(0)  # without an agent there is nobody to work for
 

@@ -26,8 +26,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 
 # What each kind of change does. A commit goes through the kinds in this order and through each statement with all
 # rows of the kind at once: faster than row by row, and the same, since what concerns an attempt names it, an attempt
-# starts before it ends, and no job is dispatched after it finished. A result counts only if the *first* statement
-# found a row not yet final (G4).
+# starts before it ends, and no job is dispatched after it finished. A result counts only if its statement found a row
+# not yet final (G4). What the same commit would overwrite is left out: a start is told by the end, and only a job
+# that does not finish is said to wait.
 _STATEMENTS: Mapping[str, tuple[str, ...]] = {
     "host": (
         """INSERT INTO hosts (run_id, host, state, verdict, cores, python, method, changed_at)
@@ -57,9 +58,11 @@ _STATEMENTS: Mapping[str, tuple[str, ...]] = {
     "ended": (
         """UPDATE attempts SET state = :state, ended_at = :at, returncode = :returncode, duration_s = :duration_s,
             max_rss_bytes = :max_rss_bytes, user_s = :user_s, system_s = :system_s, message = :message,
-            outputs = :outputs
+            outputs = :outputs, started_at = coalesce(started_at, :started_at), pid = coalesce(pid, :pid)
         WHERE run_id = :run_id AND job_id = :job_id AND attempt = :attempt AND state IN ('DISPATCHED', 'RUNNING')""",
-        # Not the end of the job: it may have another attempt. Until `finished` says so it waits.
+    ),
+    "waits": (
+        # The end of an attempt is not that of the job: it may have another one. Until `finished` says so it waits.
         """UPDATE jobs SET state = 'PENDING'
         WHERE run_id = :run_id AND job_id = :job_id AND attempts = :attempt AND state IN ('DISPATCHED', 'RUNNING')""",
     ),
@@ -70,6 +73,9 @@ _STATEMENTS: Mapping[str, tuple[str, ...]] = {
     "run_ended": ("UPDATE runs SET ended_at = :at, exit_code = :exit_code WHERE run_id = :run_id",),
 }
 _RESULTS = ("ended", "finished")
+_NO_START = {"at": None, "pid": None}  # of an attempt whose start was committed before, or never told
+
+_Row = dict[str, Any]
 
 _dumps = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
@@ -97,7 +103,8 @@ class RunStore:
         self._lock = lock
         self._connection = connection
         self._clock = clock
-        self._changes: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _STATEMENTS}
+        self._changes: dict[str, list[_Row]] = {kind: [] for kind in _STATEMENTS}
+        self._started: dict[tuple[int, int], _Row] = {}  # by job and attempt: those that have not ended yet
 
     @classmethod
     def open(cls, path: Path, *, clock: Callable[[], float] = time.time, on_network: bool | None = None) -> Self:
@@ -145,7 +152,7 @@ class RunStore:
     @property
     def has_changes(self) -> bool:
         """Some changes are not committed yet."""
-        return any(self._changes.values())
+        return bool(self._started) or any(self._changes.values())
 
     def host_changed(
         self, host: str, state: str, *, verdict: str = "", cores: int | None = None, python: str = "", method: str = ""
@@ -168,18 +175,27 @@ class RunStore:
 
     def started(self, job_id: int, attempt: int, pid: int) -> None:
         """Buffer that an attempt runs on its host, under `pid` there."""
-        self._add("started", {"job_id": job_id, "attempt": attempt, "pid": _integer(pid)})
+        row = self._row({"job_id": job_id, "attempt": attempt, "pid": _integer(pid)})
+        self._started.setdefault((job_id, attempt), row)
 
     def ended(self, job_id: int, attempt: int, outcome: Outcome) -> None:
         """Buffer how an attempt ended; commit before it is acknowledged (G5). A final attempt does not change."""
-        row: dict[str, Any] = {"job_id": job_id, "attempt": attempt, "state": outcome.state.value}
-        row |= {
+        start = self._started.pop((job_id, attempt), _NO_START)
+        row = {
+            "job_id": job_id,
+            "attempt": attempt,
+            "started_at": start["at"],
+            "pid": start["pid"],
+            "state": outcome.state.value,
             "message": _text(outcome.message),
             "returncode": _integer(outcome.returncode),
             "max_rss_bytes": _integer(outcome.max_rss_bytes),
+            "duration_s": outcome.duration_s,
+            "user_s": outcome.user_s,
+            "system_s": outcome.system_s,
+            "outputs": _dumps(dict(outcome.outputs)) if outcome.outputs else "{}",
         }
-        row |= {"duration_s": outcome.duration_s, "user_s": outcome.user_s, "system_s": outcome.system_s}
-        self._add("ended", row | {"outputs": _dumps(dict(outcome.outputs)) if outcome.outputs else "{}"})
+        self._add("ended", row)
 
     def finished(self, job_id: int, state: JobState, message: str = "") -> None:
         """Buffer the final state of a job, with or without attempts; a final job does not change."""
@@ -192,20 +208,23 @@ class RunStore:
         Raises:
             StoreError: If it cannot be written. The changes stay buffered: another `commit` tries again.
         """
-        changes = {kind: rows for kind, rows in self._changes.items() if rows}
-        if not changes:
+        if not self.has_changes:
             return
+        final = {row["job_id"] for row in self._changes["finished"]}
+        self._changes["started"] = list(self._started.values())
+        self._changes["waits"] = [row for row in self._changes["ended"] if row["job_id"] not in final]
         with store_errors(self._path, "written"):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                stale = sum(self._write(kind, rows) for kind, rows in changes.items())
+                stale = sum(self._write(kind, rows) for kind, rows in self._changes.items() if rows)
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:  # SQLite rolls back by itself when the disk is full
                     self._connection.execute("ROLLBACK")
                 raise
-        for rows in changes.values():
+        for rows in self._changes.values():
             rows.clear()
+        self._started.clear()
         self.stale_results += stale
 
     def end_run(self, exit_code: int) -> None:
@@ -228,12 +247,15 @@ class RunStore:
         finally:
             self._lock.release()
 
-    def _add(self, kind: str, row: dict[str, Any]) -> None:
+    def _add(self, kind: str, row: _Row) -> None:
+        self._changes[kind].append(self._row(row))
+
+    def _row(self, row: _Row) -> _Row:
         row["run_id"] = self.run_id
         row["at"] = self._clock()
-        self._changes[kind].append(row)
+        return row
 
-    def _write(self, kind: str, rows: Sequence[Mapping[str, Any]]) -> int:
+    def _write(self, kind: str, rows: Sequence[_Row]) -> int:
         """Write changes of one kind; return how many of them were stale results."""
         found = [self._connection.executemany(statement, rows).rowcount for statement in _STATEMENTS[kind]]
         return len(rows) - found[0] if kind in _RESULTS else 0

@@ -347,6 +347,22 @@ def test_the_package_is_imported_without_paramiko() -> None:
     assert got.stdout == "False\n"
 
 
+def test_what_only_match_exec_needs_is_not_loaded_before(tmp_path: Path) -> None:
+    """The library with which paramiko runs commands of `Match exec` is loaded for such a configuration alone."""
+    config = write_config(tmp_path, "Match exec true", "Port 77")
+    code = (
+        "import sys; from pipeline.hosts.ssh import address; from pipeline.model.hosts import Login; "
+        "print(address('a', Login()), 'invoke.runners' in sys.modules); "
+        "print(address('a', Login(ssh_config=sys.argv[1])), 'invoke.runners' in sys.modules)"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    words = [sys.executable, "-c", code, str(config)]
+    got = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=30, check=True)
+
+    assert got.stdout == "a:22 False\na:77 True\n"
+
+
 # -- verdicts ------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """The schedule: every row of its two tables, slots, limits, replicas, retries, loss."""
 
+import cProfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -668,6 +669,23 @@ def test_a_silent_host_does_not_keep_others_from_helping(schedule: ScheduleDrive
     schedule.up("lce001")
 
     assert schedule.started() == [(full[0], "lce001"), (full[1], "lce003")]
+
+
+def test_what_a_host_costs_does_not_grow_with_the_number_of_hosts(make_schedule: MakeSchedule) -> None:
+    """When a host answers, only those hosts are looked at that jobs prefer less, not all that could help somebody."""
+
+    def calls(n: int) -> int:
+        schedule = make_schedule()
+        hosts = [f"lce{number:03}" for number in range(n)]
+        for number in range(n):
+            schedule.submit([hosts[number - place] for place in range(3)], n=4, max_per_node=2)
+        for host in hosts[:-1]:
+            schedule.up(host)
+        profile = cProfile.Profile()
+        profile.runcall(schedule.up, hosts[-1])
+        return sum(entry.callcount for entry in profile.getstats())
+
+    assert calls(200) == calls(20)
 
 
 def test_a_retry_may_go_to_another_host(schedule: ScheduleDriver) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from schedule_driver import ScheduleDriver
 
@@ -16,7 +16,7 @@ CANCELLED, REFUSED = JobState.CANCELLED, JobState.REFUSED
 INFINITY = float("inf")
 HELD_S = 60.0 + 5.0 + 5.0  # lease, kill grace and 5 s, with the default parameters
 
-_HOSTS = ("a", "b", "c")
+_HOSTS = ("a", "b", "c", "d", "e")
 _LIMITS = (None, 0, 1, 2, 3)
 _CORES = 2
 _MAX_SLOTS = 3
@@ -216,6 +216,31 @@ class RandomHistory(RuleBasedStateMachine):
             if self.driver.schedule.deadline_s < INFINITY:
                 self.took(self.driver.wait(max(0.0, self.driver.schedule.deadline_s - self.driver.now_s)))
         raise AssertionError([job for job in self.plans if job not in self.final])
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(
+    wanted=st.lists(st.lists(st.sampled_from(_HOSTS), min_size=1, max_size=4, unique=True), min_size=1, max_size=12),
+    order=st.permutations(_HOSTS),
+    dead=st.sets(st.sampled_from(_HOSTS), max_size=2),
+)
+def test_a_host_that_can_help_does(wanted: list[list[str]], order: list[str], dead: set[str]) -> None:
+    """In whatever order hosts answer or are given up, none is idle while a job that it may take waits."""
+    driver = ScheduleDriver()
+    jobs = {driver.submit(hosts, max_per_node=1)[0]: hosts for hosts in wanted}
+    answered: set[str] = set()
+    for host in (name for name in order if any(name in hosts for hosts in wanted)):
+        answered.add(host)
+        got = driver.fail(host, is_permanent=True) if host in dead else driver.up(host)
+
+        idle = answered - dead - {start.host for start in driver.attempts.values()}
+        waiting = [hosts for job, hosts in jobs.items() if driver.state(job) is JobState.PENDING]
+        assert not [
+            (hosts, hosts[i])
+            for hosts in waiting
+            for i in range(len(hosts))
+            if hosts[i] in idle and answered.issuperset(hosts[:i])
+        ], got
 
 
 TestRandomHistory = RandomHistory.TestCase

@@ -75,7 +75,6 @@ class Schedule:
         self._random = random
         self._jobs: dict[int, JobRecord] = {}
         self._hosts: dict[str, HostRecord] = {}
-        self._helping: dict[str, None] = {}  # hosts of jobs that may run on several, in order of appearance
         self._due: list[tuple[float, str]] = []  # heap: when a host is tried again or gets slots back
         self._story: deque[tuple[float, Event]] = deque(maxlen=_STORY_EVENTS)
         self._now_s = 0.0
@@ -128,7 +127,7 @@ class Schedule:
             return
         host.state = HostState.UP
         host.cores = max(1, event.cores)  # 0 would be no limit, and hosts can say anything
-        yield from self._fill((event.host, *self._helping))
+        yield from self._fill((event.host, *host.helpers))
 
     def _host_failed(self, event: HostFailed) -> Iterator[Instruction]:
         host = self._hosts.get(event.host)
@@ -240,24 +239,30 @@ class Schedule:
     def _queue_at(self, job: JobRecord, names: Container[str]) -> list[HostRecord]:
         """Let a job wait at those of its hosts that are in `names` and not down; returns all that are not down."""
         usable = [host for host in map(self._host, job.plan.hosts) if host.state is not HostState.DOWN]
-        if len(usable) > 1:
-            self._helping.update((host.name, None) for host in usable)
+        better: tuple[str, ...] = ()
         for place, host in enumerate(usable):
-            if host.name in names:
-                host.enqueue(job, tuple(better.name for better in usable[:place]))
+            if host.name in names and host.enqueue(job, better):
+                for other in usable[:place]:
+                    other.helpers[host.name] = None
+            better = (*better, host.name)
         return usable
 
     def _fill(self, names: Iterable[str]) -> Iterator[Instruction]:
         """Start what has a free slot on these hosts, each its own jobs before any helps out others."""
-        hosts = [self._hosts[name] for name in names]
-        for must_wait in (lambda better: True, self._must_wait):
-            for host in hosts:
-                while host.state is HostState.UP and (job := host.next_job(must_wait)):
-                    self._move(job, _S.DISPATCHED)
-                    job.attempt += 1
-                    job.host = host.name
-                    host.occupy(job)
-                    yield Start(job.plan.job_id, job.attempt, host.name)
+        hosts = [host for host in map(self._host, names) if host.state is HostState.UP]
+        for host in hosts:
+            while job := host.next_own():
+                yield self._start(job, host)
+        for host in hosts:
+            while job := host.next_other(self._must_wait):
+                yield self._start(job, host)
+
+    def _start(self, job: JobRecord, host: HostRecord) -> Start:
+        self._move(job, _S.DISPATCHED)
+        job.attempt += 1
+        job.host = host.name
+        host.occupy(job)
+        return Start(job.plan.job_id, job.attempt, host.name)
 
     def _must_wait(self, better: tuple[str, ...]) -> bool:
         """Whether one of these hosts, which a job prefers, may still come up."""
@@ -279,7 +284,7 @@ class Schedule:
         host.is_barred = is_permanent
         for job in host.take_pending():
             yield from self._enqueue(job)
-        yield from self._fill(self._helping)
+        yield from self._fill(host.helpers)
 
     def _host(self, name: str) -> HostRecord:
         if name not in self._hosts:

@@ -51,6 +51,8 @@ class HostRecord:
     Attributes:
         running: Slots taken, by job id.
         failures: Connects and sessions that failed since an attempt last ended here.
+        helpers: Other hosts that have, or had, jobs which prefer this one, in order of appearance: they alone can do
+            more when this one comes up or is given up.
         verdict: Why it could not be reached last.
         is_barred: It is DOWN for good: trying again would give the same answer.
     """
@@ -62,6 +64,7 @@ class HostRecord:
         self.cores = 1
         self.running: dict[int, int] = {}
         self.failures = 0
+        self.helpers: dict[str, None] = {}
         self.verdict = ""
         self.is_barred = False
         self.retry_at_s = float("inf")
@@ -79,44 +82,59 @@ class HostRecord:
         self.state = HostState.NEW
         self.failures = 0
 
-    def enqueue(self, job: JobRecord, better: tuple[str, ...]) -> None:
-        """Let a job wait for a slot here; `better` are the hosts it prefers to this one."""
+    def enqueue(self, job: JobRecord, better: tuple[str, ...]) -> bool:
+        """Let a job wait for a slot here; tells whether it is the first that prefers just these hosts, `better`."""
         limit = job.plan.max_per_node
-        if better:
-            self._others[limit].setdefault(better, []).append(job)
-        else:
+        if not better:
             self._own[limit].append(job)
+            return False
+        queues = self._others[limit]
+        if queue := queues.get(better):
+            queue.append(job)
+            return False
+        queues[better] = [job]
+        return True
 
-    def next_job(self, must_wait: Callable[[tuple[str, ...]], bool]) -> JobRecord | None:
+    def next_own(self) -> JobRecord | None:
         """
-        Take the next job that may start now: own ones first, then those of hosts that are full or down.
+        Take the next job that may start now of those whose first choice this host is.
 
         A job whose limit is reached waits; jobs with a higher limit may pass it.
-
-        Args:
-            must_wait: Whether one of these hosts, preferred to this one, may still come up.
         """
         for queue in self._own.values():
             while queue and queue[0].state is not JobState.PENDING:  # cancelled, or started elsewhere
                 queue.popleft()
             if queue and self._has_room(queue[0].plan.max_per_node, queue[0].plan.slots):
                 return queue.popleft()
+        return None
+
+    def next_other(self, must_wait: Callable[[tuple[str, ...]], bool]) -> JobRecord | None:
+        """
+        Take the next job that may start now of those whose better hosts are full or down.
+
+        Args:
+            must_wait: Whether one of these hosts, preferred to this one, may still come up.
+        """
         for limit, queues in self._others.items():
-            if self._has_room(limit, 1) and (job := self._next_of_others(queues, must_wait)):
+            if self._has_room(limit, 1) and (job := self._next_of(queues, must_wait)):
                 return job
         return None
 
-    def _next_of_others(
+    def _next_of(
         self, queues: dict[tuple[str, ...], list[JobRecord]], must_wait: Callable[[tuple[str, ...]], bool]
     ) -> JobRecord | None:
-        for better, queue in list(queues.items()):
-            first = next((i for i, job in enumerate(queue) if job.state is JobState.PENDING), len(queue))
-            del queue[:first]
+        found: JobRecord | None = None
+        emptied = []
+        for better, queue in queues.items():
+            del queue[: next((i for i, job in enumerate(queue) if job.state is JobState.PENDING), len(queue))]
             if not queue:
-                del queues[better]
+                emptied.append(better)
             elif self._has_room(queue[0].plan.max_per_node, queue[0].plan.slots) and not must_wait(better):
-                return queue.pop(0)
-        return None
+                found = queue.pop(0)
+                break
+        for better in emptied:
+            del queues[better]
+        return found
 
     def occupy(self, job: JobRecord) -> None:
         """Take the job's slots."""

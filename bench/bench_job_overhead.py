@@ -1,14 +1,11 @@
 """
-What the framework itself costs a job: the start of a run, trivial jobs per second, the master's share of it, and
-whether a limit is kept.
+What the framework itself costs a job: the start of a run, the master's share of a job, and whether a limit is kept.
 
 All hosts are throw-away sshds on this machine, so the figures hold for this machine and are to be read against each
 other. See README.md beside this file.
 """
 
 import argparse
-import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -27,11 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TRIVIAL = ROOT / "bench/recipes/master/trivial.py"
 EXAMPLE = ROOT / "recipes/master/example_parallel.py"
 CLIENTS = ("paramiko", "openssh")
-AT_ONCE = 4  # of the jobs of `throughput`, ours and the peers' alike
+AT_ONCE = 4  # of the jobs of `master`
 TIMEOUT_S = 900.0
-
-# What the node script does, without the framework: start Python, say one line.
-PLAIN_SCRIPT = "import sys\n\nprint('job', sys.argv[1])\n"
 
 
 @dataclass
@@ -54,15 +48,6 @@ class Figure:
             return (self.what, "-", "-", "0", self.note)
         spread = f"{min(self.samples):.3g} .. {max(self.samples):.3g}"
         return (self.what, f"{self.median:.3g} {self.unit}", spread, str(len(self.samples)), self.note)
-
-
-@dataclass
-class Way:
-    """One way to run n trivial jobs on node1; `run` returns how many lines came back."""
-
-    name: str
-    run: Callable[[int], int]
-    missing: str = ""
 
 
 def main() -> int:
@@ -115,81 +100,6 @@ def example_configs(directory: Path) -> Iterator[dict[str, list[str]]]:
         yield configs
 
 
-def measure_throughput(options: argparse.Namespace) -> list[Figure]:
-    """Trivial jobs per second on one SSH host, ours and what a shell offers, in turn on the same sshd."""
-    if not is_sshd_available():
-        return []
-    with tempfile.TemporaryDirectory() as name, ssh_hosts(1) as hosts:
-        directory = Path(name)
-        ways = [*our_ways(hosts, directory), *peers(hosts, directory)]
-        figures = {way.name: Figure(f"throughput: {way.name}", "jobs/s", note=way.missing) for way in ways}
-        present = [way for way in ways if not way.missing]
-        for _ in range(options.rounds):
-            for way in present:
-                tell(f"throughput: {way.name}")
-                began_s = time.perf_counter()
-                count = way.run(options.jobs)
-                figures[way.name].samples.append(options.jobs / (time.perf_counter() - began_s))
-                if count != options.jobs:
-                    raise SystemExit(f"{way.name}: {count} of {options.jobs} jobs came back")
-        add_ratios([figures[way.name] for way in present])
-    return list(figures.values())
-
-
-def add_ratios(figures: Sequence[Figure]) -> None:
-    """Set each way beside the first one, ours; ratios of the same round, for the machine changes between rounds."""
-    first = figures[0]
-    for figure in figures[1:]:
-        ratios = [ours / theirs for ours, theirs in zip(first.samples, figure.samples, strict=True)]
-        figure.note = f"{first.what.partition(': ')[2]} is {statistics.median(ratios):.2f} times this"
-
-
-def our_ways(hosts: SshHosts, directory: Path) -> list[Way]:
-    """Our recipe with both clients."""
-
-    def with_config(config: Path) -> Callable[[int], int]:
-        def count(jobs: int) -> int:
-            limit = f"--max-per-node={AT_ONCE}"
-            words = [str(TRIVIAL), "-v", "-c", str(config), f"--jobs={jobs}", "--hosts=[node1]", limit]
-            done = run([sys.executable, *words], directory)
-            return sum(": job " in line and "node." in line for line in done.stderr.splitlines())
-
-        return count
-
-    configs = {client: write_config(directory, client, config_text(hosts, client)) for client in CLIENTS}
-    return [Way(f"pipeline ({client})", with_config(config)) for client, config in configs.items()]
-
-
-def peers(hosts: SshHosts, directory: Path) -> list[Way]:
-    """What one would do without us: the same Python, the same host, as many at once, one line printed by each."""
-    script = directory / "plain.py"
-    script.write_text(PLAIN_SCRIPT)
-    ssh = ["ssh", "-F", str(hosts.ssh_config)]
-    remote = ["python3", str(script), "{}"]
-    shared = [*ssh, "-o", f"ControlPath={directory / 'shared'}"]
-    environment = {**os.environ, "PARALLEL_HOME": str(directory)}
-
-    def with_xargs(words: Sequence[str], jobs: int) -> int:
-        return count_lines(["xargs", f"-P{AT_ONCE}", "-I{}", *words, "node1", *remote], jobs, environment)
-
-    def with_shared_connection(jobs: int) -> int:
-        run([*shared, "-o", "ControlMaster=yes", "-fN", "node1"], directory)
-        try:
-            return with_xargs(shared, jobs)
-        finally:
-            run([*shared, "-O", "exit", "node1"], directory)
-
-    def with_parallel(jobs: int) -> int:
-        words = ["parallel", "--will-cite", f"-j{AT_ONCE}", "--ssh", " ".join(ssh), "-S", "node1", *remote]
-        return count_lines(words, jobs, environment)
-
-    return [
-        Way(f"xargs -P{AT_ONCE} ssh", lambda jobs: with_xargs(ssh, jobs), missing("xargs", "ssh")),
-        Way(f"xargs -P{AT_ONCE} ssh, ControlMaster", with_shared_connection, missing("xargs", "ssh")),
-        Way(f"parallel -j{AT_ONCE} -S", with_parallel, missing("parallel", "ssh")),
-    ]
-
-
 def measure_master(options: argparse.Namespace) -> list[Figure]:
     """Processor time of the master for a trivial job: what ten times as many take more, so without the start."""
     many, few = 4 * options.jobs, 4 * options.jobs // 10
@@ -228,7 +138,6 @@ def measure_limit(options: argparse.Namespace) -> list[Figure]:
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "start": measure_start,
-    "throughput": measure_throughput,
     "master": measure_master,
     "limit": measure_limit,
 }
@@ -244,15 +153,6 @@ def run(words: Sequence[str], directory: Path | str) -> subprocess.CompletedProc
     return done
 
 
-def count_lines(words: Sequence[str], jobs: int, environment: dict[str, str]) -> int:
-    """Run a program that reads the numbers of the jobs from stdin; returns how many lines `job N` it prints."""
-    numbers = "".join(f"{number}\n" for number in range(jobs))
-    done = subprocess.run(
-        words, input=numbers, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
-    return sum(line.startswith("job ") for line in done.stdout.splitlines())
-
-
 def write_config(directory: Path, name: str, text: str) -> Path:
     """Write a configuration and return its path."""
     path = directory / f"{name}.cfg"
@@ -265,15 +165,9 @@ def config_text(hosts: SshHosts, client: str) -> str:
     return hosts.config_text() + f"ssh_client = {client}\n"
 
 
-def missing(*programs: str) -> str:
-    """Say which of these programs are not here; empty if all are."""
-    absent = [program for program in programs if shutil.which(program) is None]
-    return f"not measured: {', '.join(absent)} not installed" if absent else ""
-
-
 def about() -> str:
     """Say what the figures were made on."""
-    programs = {"ssh": "-V", "sshd": "-V", "parallel": "--version", "xargs": "--version"}
+    programs = {"ssh": "-V", "sshd": "-V"}
     lines = {**machine(), "paramiko": distribution_version("paramiko")}
     lines |= {name: program_version(name, option) for name, option in programs.items()}
     return lay_out(list(lines.items()))

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from pipeline.testing import is_sshd_available
+
 PEERS = Path(__file__).parents[1] / "bench/bench_peers.py"
 TIMEOUT_S = 60.0
 
@@ -34,6 +38,21 @@ def test_table_sets_a_peer_beside_us(tmp_path):
     assert (ours["way"], theirs["way"], theirs["problem"]) == ("pipeline local", "xargs touch", "")
     assert theirs["ratio_of_all"] > 0.0
     assert f"{theirs['ratio_of_all']:.2f}" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.skipif(not is_sshd_available(), reason="sshd is not installed (Debian: openssh-server)")
+def test_table_has_what_a_shell_offers_over_ssh(tmp_path):
+    """An `ssh` for each job, with and without a shared connection, brings all lines."""
+    names = ["pipeline ssh", "xargs ssh", "xargs ssh (ControlMaster)"]
+
+    done = run(
+        *("--only", "log_line", "--peers", ",".join(names), "--rounds", "1", "--scale", "0.005"),
+        *("-o", str(tmp_path / "table")),
+    )
+
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert [(row["way"], row["problem"], len(row["samples"])) for row in rows] == [(name, "", 1) for name in names]
 
 
 def test_peer_that_fails_has_a_row_with_the_reason():

@@ -36,8 +36,24 @@ def stdin_of(work: Work) -> str:
 
 
 def xargs(work: Work, hosts: SshHosts | None) -> Command:
-    """One argument to a process."""
-    return Command(["xargs", "-n1", f"-P{work.at_once}", *work.command], stdin_of(work))
+    """One argument to a process, or to an `ssh` each."""
+    return _xargs(work, _ssh(work, hosts) if hosts else work.command)
+
+
+def xargs_shared(work: Work, hosts: SshHosts | None) -> Command:
+    """The first `ssh` keeps its connection open, the others go through it."""
+    assert hosts
+    shared = {"ControlMaster": "auto", "ControlPersist": "60", "ControlPath": str(work.folder / "shared")}
+    return _xargs(work, _ssh(work, hosts, *(f"-o{name}={value}" for name, value in shared.items())))
+
+
+def _xargs(work: Work, words: list[str]) -> Command:
+    return Command(["xargs", "-n1", f"-P{work.at_once}", *words], stdin_of(work))
+
+
+def _ssh(work: Work, hosts: SshHosts, *options: str) -> list[str]:
+    """Return the words that run a job's command on the first host; what is added to them is added there."""
+    return ["ssh", "-F", str(hosts.ssh_config), *options, hosts.names[0], " ".join(map(quote, work.command))]
 
 
 def xargs_touch(work: Work, hosts: SshHosts | None) -> Command:
@@ -80,8 +96,7 @@ def python_once(work: Work, hosts: SshHosts | None) -> Command:
 def ssh_once(work: Work, hosts: SshHosts | None) -> Command:
     """The plain script with a plain ssh around it."""
     assert hosts
-    words = " ".join(map(quote, [*work.command, *work.arguments]))
-    return Command(["ssh", "-F", str(hosts.ssh_config), hosts.names[0], words])
+    return Command([*_ssh(work, hosts), *map(quote, work.arguments)])
 
 
 def program(name: str, *flags: str, lines: str = "stdout"):

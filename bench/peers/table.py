@@ -111,6 +111,8 @@ PEERS = [
         share=STARTS_SSH,
     ),
     Peer("xargs", commands.xargs, ONE_HOST, share=STARTS_PYTHON),
+    Peer("xargs ssh", commands.xargs, ("log_line",), over_ssh=True, share=STARTS_SSH),
+    Peer("xargs ssh (ControlMaster)", commands.xargs_shared, ("log_line",), over_ssh=True, share=STARTS_PYTHON),
     Peer("xargs touch", commands.xargs_touch, FILES),
     Peer("make", commands.make, FILES, share=STARTS_PYTHON),
     Peer("make touch", commands.make_touch, FILES),

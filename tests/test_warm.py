@@ -75,6 +75,13 @@ def write(directory: Path, text: str, name: str = "script.py") -> str:
     return str(directory / name)
 
 
+def hang_in_warm_process(directory: Path) -> str:
+    """Write a script whose import never comes back in a warm process; returns its path."""
+    text = "import os, time\nif b'warm.py' in open('/proc/self/cmdline', 'rb').read():\n    time.sleep(300)"
+    write(directory, text, "beside.py")
+    return write(directory, "import beside\nprint('done')")
+
+
 def children(pid: int) -> list[int]:
     """Return the children of a process."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -87,15 +94,14 @@ def warm_pid(agent: AgentDriver) -> int:
 
 
 def test_the_first_job_of_a_script_is_started_and_later_ones_are_forked(start: Start, tmp_path: Path) -> None:
-    """Nobody waits for a warm process; once there is one it is used."""
+    """One job alone does not pay for a warm process; the second has one started, and waits for it."""
     agent = start(warm=True)
     path = write(tmp_path, "import json\nprint(json)")
 
     first = agent.run_script(path)
     assert (first.header["warm"], children(agent.hello["pid"])) == (False, [])
 
-    assert not agent.run_script(path).header["warm"]
-    eventually(lambda: agent.run_script(path).header["warm"])
+    assert agent.run_script(path).header["warm"]
     assert warm_pid(agent)
 
 
@@ -214,22 +220,38 @@ def test_a_script_that_was_mended_gets_a_process(start: Start, tmp_path: Path) -
 
 
 def test_imports_that_take_too_long(start: Start, tmp_path: Path) -> None:
-    """A process that does not get ready is given up; its jobs run all the while."""
-    write(
-        tmp_path,
-        "import os, time\nif b'warm.py' in open('/proc/self/cmdline', 'rb').read():\n    time.sleep(300)",
-        "beside.py",
-    )
-    path = write(tmp_path, "import beside\nprint('done')")
-    agent = start(warm=True, warm_limits={"import_s": 0.2, "look_s": 0.05})
+    """A process that does not get ready is given up; the jobs that wait for it are started the other way."""
+    path = hang_in_warm_process(tmp_path)
+    agent = start(warm_limits={"import_s": 0.2, "look_s": 0.05}, beat_interval=0.1)
 
-    def is_given_up() -> bool:
-        assert agent.run_script(path).out == b"done\n"
-        return bool(agent.notes)
+    jobs = [agent.start(["python", path], script=True) for _ in range(3)]
 
-    eventually(is_given_up)
+    assert [agent.result(job).out for job in jobs] == [b"done\n"] * 3
     assert "they take more than 0 s" in agent.notes[0]
     eventually(lambda: children(agent.hello["pid"]) == [])
+
+
+def test_a_job_that_waits_for_imports_can_be_cancelled(start: Start, tmp_path: Path) -> None:
+    """It ends at once, however long the imports take."""
+    agent = start(warm_limits={"import_s": 300.0})
+    job = agent.start(["python", hang_in_warm_process(tmp_path)], script=True)
+    eventually(lambda: children(agent.hello["pid"]))
+
+    agent.send({"k": "cancel", "job": job, "attempt": 1})
+
+    assert agent.result(job).state == "CANCELLED"
+
+
+def test_a_stop_does_not_wait_for_imports(start: Start, tmp_path: Path) -> None:
+    """The agent leaves with a process whose imports hang, and with the jobs that wait for it."""
+    agent = start(warm_limits={"import_s": 300.0})
+    job = agent.start(["python", hang_in_warm_process(tmp_path)], script=True)
+    eventually(lambda: children(agent.hello["pid"]))
+
+    agent.send({"k": "stop", "grace_s": 0.2})
+
+    assert agent.result(job).state == "CANCELLED"
+    assert agent.wait() == 0
 
 
 def test_there_are_few_processes(start: Start, tmp_path: Path) -> None:

@@ -60,15 +60,21 @@ class Attempts:
             return
         task["environment"] = self._with_own({**self._setup["environment"], **task["environment"]}, header)
         mark = f"{self._incarnation}.{header['job']}.{header['attempt']}"
-        attempt = Attempt(header, task, mark, self._directory, self._setup["python"])
+        self._start(Attempt(header, task, mark, self._directory, self._setup["python"]))
+
+    def _start(self, attempt: Attempt) -> None:
         try:
             process = self._warm_process_for(attempt)
+            if process and not process.is_ready:
+                process.waiting.append(attempt)
+                self._asked.append(attempt)
+                return
             if process and process.ask(attempt):
                 self._asked.append(attempt)
                 self._due_s = min(self._due_s, attempt.deadline_s)
                 return
         except Refused as refusal:
-            self.refuse(header, str(refusal))
+            self._refuse(attempt, refusal)
             return
         self._start_cold(attempt)
 
@@ -93,9 +99,12 @@ class Attempts:
         try:
             attempt.start()
         except Refused as refusal:
-            self.refuse({"job": attempt.job, "attempt": attempt.number}, str(refusal))
+            self._refuse(attempt, refusal)
             return
         self._begin(attempt)
+
+    def _refuse(self, attempt: Attempt, refusal: Refused) -> None:
+        self.refuse({"job": attempt.job, "attempt": attempt.number}, str(refusal))
 
     def _begin(self, attempt: Attempt) -> None:
         """An attempt runs: watch it."""
@@ -109,7 +118,8 @@ class Attempts:
     def _hear_warm(self, process: WarmProcess, message: dict[str, Any]) -> None:
         """A warm process says something of its jobs, or will say no more."""
         kind = message["k"]
-        if kind in ("gone", "reaped"):
+        if kind in ("ready", "gone", "reaped"):
+            self._start_waiting(process)
             for attempt in list(process.attempts.values()):
                 self._lose_warm(attempt, process)
             return
@@ -128,6 +138,12 @@ class Attempts:
             self._asked.remove(attempt)
             attempt.forget()
             self._start_cold(attempt)
+
+    def _start_waiting(self, process: WarmProcess) -> None:
+        waiting, process.waiting = process.waiting, []
+        for attempt in waiting:
+            self._asked.remove(attempt)
+            self._start(attempt)
 
     def _lose_warm(self, attempt: Attempt, process: WarmProcess) -> None:
         """Its warm process is gone: what runs is our child now, what has not begun begins the other way."""
@@ -287,6 +303,9 @@ class Attempts:
     def _end(self, attempt: Attempt, verdict: str) -> None:
         if not attempt.pid:
             attempt.verdict = attempt.verdict or verdict
+            if self._warm and self._warm.withdraw(attempt):
+                self._asked.remove(attempt)
+                self._start_cold(attempt)  # and end it
         elif attempt.pid not in self._endings:
             attempt.verdict = verdict
             now_s = time.monotonic()

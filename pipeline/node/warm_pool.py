@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import selectors
 from collections import OrderedDict
 from typing import Any, Callable, Hashable
@@ -38,8 +37,9 @@ class WarmPool:
         Args:
             selector: The agent's; processes are heard there.
             setup: The agent's: `python`, and `warm`, which is True, or "at once" for tests that want to know what runs
-                how: there a first job waits until its process is ready.
-            hear: Called with what a process says of its jobs, and with {"k": "gone"} when it says no more.
+                how: there also a first job gets a process.
+            hear: Called with what a process says of its jobs, with {"k": "ready"} when it takes jobs, and with
+                {"k": "gone"} when it says no more.
             tell: Called with what the master's log shall say.
         """
         self._selector = selector
@@ -60,7 +60,7 @@ class WarmPool:
         return set(self._by_pid)
 
     def find(self, attempt: Attempt) -> WarmProcess | None:
-        """Return a process that can run it now; where there will be one soon, or none, it is started the other way."""
+        """Return a process that can run it, or will when it is ready; None if it is to be started the other way."""
         key = self._key(attempt)
         process = self._by_key.get(key)
         if process and process.is_ready and process.is_changed:
@@ -70,12 +70,16 @@ class WarmPool:
         if process is None:
             self._consider(key, attempt)
             process = self._by_key.get(key)
-        if process and self._setup["warm"] == "at once":
-            self._wait_for(process)
-        if process is None or not process.is_ready:
-            return None
-        self._by_key.move_to_end(key)
+        if process:
+            self._by_key.move_to_end(key)
         return process
+
+    def withdraw(self, attempt: Attempt) -> bool:
+        """Tell whether an attempt was waiting for a process; it no longer does."""
+        process = next((process for process in self._by_pid.values() if attempt in process.waiting), None)
+        if process:
+            process.waiting.remove(attempt)
+        return process is not None
 
     def _key(self, attempt: Attempt) -> Hashable:
         task = attempt.task
@@ -102,12 +106,6 @@ class WarmPool:
         self._by_key[key] = self._by_pid[process.pid] = process
         self._selector.register(process.channel, selectors.EVENT_READ, lambda _: self._on_message(process))
 
-    def _wait_for(self, process: WarmProcess) -> None:
-        while not process.is_ready and not process.why_not and process.channel >= 0:
-            if not select.select([process.channel], [], [], self._limits["import_s"])[0]:
-                return
-            self._on_message(process)
-
     def _make_room(self) -> bool:
         if len(self._by_key) < self._max:
             return True
@@ -125,6 +123,8 @@ class WarmPool:
             kind = message["k"]
             if kind == "ready":
                 process.take_ready(message["watched"])
+                if process.is_ready:
+                    self._hear(process, message)
             elif kind == "unfit":
                 process.take_unfit(message["why"])
             elif kind == "grown":

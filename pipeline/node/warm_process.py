@@ -40,18 +40,20 @@ class WarmProcess:
         is_ready: It takes jobs.
         why_not: It will never take any, for this reason.
         attempts: Given to it and not ended, by the number of the request.
+        waiting: To be given to it when it is ready.
         asked_s: When an attempt was given to it for the last time, or when it was started; monotonic seconds.
     """
 
     def __init__(self, python: str, script: str, environment: dict[str, str], cwd: str | None) -> None:
         """
-        Start it; its imports run while jobs are started the other way.
+        Start it; jobs wait while its imports run, since they would take as long to do the same.
 
         Raises:
             OSError: If it cannot be started.
         """
         self.script = script
         self.attempts: dict[int, Attempt] = {}
+        self.waiting: list[Attempt] = []
         self.is_ready = self.was_ready = False
         self.is_reaped = False
         self.why_not = ""

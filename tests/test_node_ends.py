@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 import pytest
@@ -419,3 +420,14 @@ def test_a_failed_initscript_leaves_nothing(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert b"failed with exit status" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_agent_with_the_masters_python_does_not_compile(tmp_path: Path) -> None:
+    """Its modules come compiled, marked not to be compared with their sources, and it leaves them as they are."""
+    with running_agent(sys.executable, tmp_path) as agent:
+        (directory,) = agent.private_directories()
+        compiled = [path.read_bytes() for path in directory.rglob("*.pyc")]
+        sources = list(directory.rglob("*.py"))
+
+    assert len(compiled) == len(sources)
+    assert {content[:8] for content in compiled} == {MAGIC_NUMBER + bytes([1, 0, 0, 0])}

@@ -22,7 +22,8 @@ def boot(stream: Any, start: dict[str, Any]) -> int:
     packed = stream.read(start["size"])
     if hashlib.sha256(packed).hexdigest() != start["sha256"]:
         raise SystemExit("agent: the package arrived damaged (checksum)")
-    directory = _unpack(json.loads(zlib.decompress(packed)))
+    sizes, _, contents = zlib.decompress(packed).partition(b"\n")
+    directory = _unpack(json.loads(sizes), contents)
     sys.path.insert(0, directory)
     sys.dont_write_bytecode = False
     from pipeline.node.guardian import guard
@@ -32,18 +33,20 @@ def boot(stream: Any, start: dict[str, Any]) -> int:
     return guard(directory, start["setup"])
 
 
-def _unpack(files: dict[str, str]) -> str:
-    """Write the files (path -> text) below the first place that takes them."""
+def _unpack(sizes: dict[str, int], contents: bytes) -> str:
+    """Write the files (path -> bytes of the contents, in this order) below the first place that takes them."""
     problems = []
     for parent in filter(None, _DIRECTORIES):
         directory = os.path.join(parent, "pipeline-" + os.urandom(8).hex())
         try:
             os.mkdir(directory, 0o700)
-            for path, text in files.items():
+            position = 0
+            for path, size in sizes.items():
                 target = os.path.join(directory, path)
                 os.makedirs(os.path.dirname(target), exist_ok=True)
-                with open(target, "w", encoding="utf-8") as file:
-                    file.write(text)
+                with open(target, "wb") as file:
+                    file.write(contents[position : position + size])
+                position += size
             return directory
         except OSError as error:
             problems.append(f"{parent}: {error.strerror}")

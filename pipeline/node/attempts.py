@@ -13,7 +13,7 @@ from pipeline.formats.frames import Header
 from pipeline.node.attempt import Attempt, Refused
 from pipeline.node.ending import Ending
 from pipeline.node.outbox import Outbox
-from pipeline.node.processes import orphans
+from pipeline.node.processes import group_exists, is_child, orphans
 from pipeline.node.watch import Watch
 
 TYPE_CHECKING = False  # see node/script.py
@@ -152,7 +152,7 @@ class Attempts:
             self._asked.remove(attempt)
             attempt.forget()
             self._start_cold(attempt)
-        elif attempt.pid and process.is_reaped and attempt.ended_s is None and not _is_child(attempt.pid):
+        elif attempt.pid and process.is_reaped and attempt.ended_s is None and not is_child(attempt.pid):
             attempt.error = b"its exit status was lost with the warm process that it came from"
             self._ended(attempt, signal.SIGKILL, (0.0, 0.0, 0))
 
@@ -268,7 +268,7 @@ class Attempts:
         for descriptor in list(attempt.pipes):
             self._read(attempt, descriptor)  # its end may wait to be read, and then nothing need be searched
         # Output at its end, no stray child, no process group: nothing can be left. Only else is /proc searched.
-        if not ending and (attempt.pipes or self._may_have_strays() or _group_exists(attempt.pid)):
+        if not ending and (attempt.pipes or self._may_have_strays() or group_exists(attempt.pid)):
             left = self._processes_of(attempt) or self._processes_of(attempt)  # it may slip through one look
             if left:
                 attempt.left_behind = len(left)
@@ -311,22 +311,3 @@ class Attempts:
             now_s = time.monotonic()
             self._endings[attempt.pid] = Ending(lambda: self._processes_of(attempt), self._setup["kill_grace"], now_s)
             self._due_s = min(self._due_s, now_s + _STEP_S)
-
-
-def _is_child(pid: int) -> bool:
-    """Whether it runs, or waits to be reaped, as a child of this process."""
-    try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
-
-
-def _group_exists(pgrp: int) -> bool:
-    try:
-        os.killpg(pgrp, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

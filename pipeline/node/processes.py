@@ -17,6 +17,8 @@ __all__ = [
     "become_subreaper",
     "descendants",
     "end_processes",
+    "group_exists",
+    "is_child",
     "is_zombie",
     "orphans",
     "snapshot",
@@ -158,3 +160,23 @@ def _read_all(path: str) -> bytes:
         return data
     finally:
         os.close(descriptor)
+
+
+def is_child(pid: int) -> bool:
+    """Whether it runs, or waits to be reaped, as a child of this process."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def group_exists(pgrp: int) -> bool:
+    """Whether a process group has a member, if only one that waits to be reaped."""
+    try:
+        os.killpg(pgrp, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -33,7 +33,6 @@ _parse = json.JSONDecoder().raw_decode  # `json.loads` also looks for white spac
 _buffer = bytearray(_MAX_REQUEST_BYTES)  # one for all: a new one of this size would be mapped, and unmapped, each time
 
 
-
 def serve(channel_number: int, script: str) -> CodeType:
     """
     Get ready and fork for each request, until the agent closes the channel.

@@ -10,6 +10,7 @@ import re
 import select
 import shlex
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -18,12 +19,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 import paramiko
 import pytest
+from harness import eventually
 from paramiko import ssh_exception
 from paramiko.auth_strategy import AuthFailure, AuthResult
 
@@ -33,6 +36,7 @@ from pipeline.hosts.known_hosts import add_key, find_keys
 from pipeline.hosts.routes import find_route
 from pipeline.hosts.session import Session
 from pipeline.hosts.ssh_errors import to_host_error
+from pipeline.hosts.ssh_session import SshSession
 from pipeline.model.hosts import Login
 from pipeline.model.parameters import Parameters
 from pipeline.testing import SshHosts, ssh_hosts
@@ -280,6 +284,34 @@ def test_what_does_not_go_at_once_is_not_waited_for(start: Callable[..., Session
     assert [session.write_now(b"more") for _ in range(100)] == [0] * 100
 
     assert time.monotonic() - started_s < 1.0
+
+
+def test_an_exchange_of_keys_is_not_waited_for(ssh_pair: SshHosts) -> None:
+    """`write_now` takes nothing while keys are exchanged with an sshd that does not answer, and returns."""
+    session = ssh.open_session("node1", ["sh", "-c", "echo $PPID; exec cat"], ssh_pair.login(), Parameters())
+    assert isinstance(session, SshSession)
+    sshd = int(session.read(100, WAIT_S))
+    os.kill(sshd, signal.SIGSTOP)
+    try:
+        transport = session._link.transport
+        assert transport
+
+        def exchange_keys() -> None:
+            with suppress(OSError, EOFError, paramiko.SSHException):  # the session is closed under it
+                transport.renegotiate_keys()
+
+        exchange = threading.Thread(target=exchange_keys)
+        exchange.start()
+        eventually(lambda: not transport.clear_to_send.is_set())
+        started_s = time.monotonic()
+
+        assert session.write_now(b"more") == 0
+
+        assert time.monotonic() - started_s < 5.0
+    finally:
+        os.kill(sshd, signal.SIGCONT)
+        session.close()
+    exchange.join(WAIT_S)
 
 
 def test_nothing_goes_at_once_after_the_end(start: Callable[..., Session]) -> None:
@@ -672,6 +704,21 @@ def test_a_jump_host_is_gone_through(client: Callable[..., Session], ssh_pair: S
 
     assert got == str(node2.home)
     assert logins_at(ssh_pair, "node1") == before + 1
+
+
+def test_what_goes_through_a_jump_host_may_have_to_wait(ssh_pair: SshHosts, tmp_path: Path) -> None:
+    """There `write_now` takes nothing: it could not tell whether the jump host holds it up."""
+    node2 = ssh_pair["node2"]
+    entry = [f"HostName {node2.address}", f"Port {node2.port}", f"User {ssh_pair.user}"]
+    entry += [f'IdentityFile "{ssh_pair.key}"', f'UserKnownHostsFile "{ssh_pair.known_hosts}"']
+    config = write_config(tmp_path, "Host far", *entry, "ProxyJump node1", ssh_pair.ssh_config.read_text())
+    session = ssh.open_session("far", ["cat"], Login(ssh_config=str(config)), Parameters())
+    try:
+        assert session.write_now(b"more") == 0
+        session.write(b"more", WAIT_S)
+        assert read_exactly(session, 4) == b"more"
+    finally:
+        session.close()
 
 
 def test_a_chain_of_jump_hosts_is_gone_through(

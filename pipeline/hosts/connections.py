@@ -32,6 +32,7 @@ class Link:
     Attributes:
         transport: To the host.
         socket: What carries the bytes away from here; shutting it down ends all blocking calls.
+        hasty_thread: The one that does not wait for an exchange of keys when it sends, if any.
     """
 
     def __init__(self, host: str, route: Route, parameters: Parameters) -> None:
@@ -41,6 +42,7 @@ class Link:
         self.parameters = parameters
         self.transport: paramiko.Transport | None = None
         self.socket: socket.socket | None = None
+        self.hasty_thread: int | None = None
         self._stack = ExitStack()
 
     def push(self, close: Any, *arguments: object) -> None:
@@ -86,6 +88,23 @@ class Deadline:
     def _end(self) -> None:
         self.is_over = True
         self._link.cut()
+
+
+class _Transport(paramiko.Transport):
+    """Lets one thread do without what all others get: up to 30 s for an exchange of keys that holds them up."""
+
+    def __init__(self, link: Link, sock: Any, **options: Any) -> None:
+        self._link = link
+        super().__init__(sock, **options)
+
+    @property
+    def clear_to_send_timeout(self) -> float:
+        # Paramiko looks at it after each 0.1 s that it has waited.
+        return 0.0 if self._link.hasty_thread == threading.get_ident() else self._patience_s
+
+    @clear_to_send_timeout.setter
+    def clear_to_send_timeout(self, timeout_s: float) -> None:
+        self._patience_s = timeout_s
 
 
 class _Tunnel:
@@ -180,7 +199,7 @@ def _log_in(link: Link, hop: Route, stream: socket.socket | _Tunnel) -> paramiko
 
 
 def _make_transport(link: Link, check: HostKeyCheck, sock: Any, options: dict[str, Any]) -> paramiko.Transport:
-    transport = paramiko.Transport(sock, **options)
+    transport = _Transport(link, sock, **options)
     kinds = check.kinds | ({"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in check.kinds else set())
     # A host may have keys of several types: ask for one that we know, or a good host would look like a stranger.
     security = transport.get_security_options()

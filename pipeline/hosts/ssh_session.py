@@ -123,17 +123,19 @@ class SshSession:
 
     def write_now(self, data: bytes) -> int:
         """See `Session`."""
-        transport = self._link.transport
-        # While keys are exchanged paramiko makes senders wait; a larger packet may not fit into the socket's buffer.
-        if self._is_closed or transport is None or not transport.clear_to_send.is_set():
+        # What goes through a jump host may be held up there, and a packet cannot be taken back halfway.
+        if self._is_closed or self._link.route.jumps:
             return 0
+        self._link.hasty_thread = threading.get_ident()
         try:
             if not self._channel.send_ready():
                 return 0
             self._await_socket(0.0)
-            return self._channel.send(data[:_AT_ONCE_BYTES])
-        except (OSError, EOFError, paramiko.SSHException):  # also when the socket is full
+            return self._channel.send(data[:_AT_ONCE_BYTES])  # a larger packet may not fit into the socket's buffer
+        except (OSError, EOFError, paramiko.SSHException):  # also when the socket is full, or keys are exchanged
             return 0
+        finally:
+            self._link.hasty_thread = None
 
     def close_input(self) -> None:
         """See `Session`."""

@@ -250,12 +250,10 @@ class Schedule:
     def _fill(self, names: Iterable[str]) -> Iterator[Instruction]:
         """Start what has a free slot on these hosts, each its own jobs before any helps out others."""
         hosts = [host for host in map(self._host, names) if host.state is HostState.UP]
-        for host in hosts:
-            while job := host.next_own():
-                yield self._start(job, host)
-        for host in hosts:
-            while job := host.next_other(self._must_wait):
-                yield self._start(job, host)
+        for next_job in (HostRecord.next_own, lambda host: host.next_other(self._must_wait)):
+            for host in hosts:
+                while job := next_job(host):
+                    yield self._start(job, host)
 
     def _start(self, job: JobRecord, host: HostRecord) -> Start:
         self._move(job, _S.DISPATCHED)

@@ -685,7 +685,7 @@ def test_what_a_host_costs_does_not_grow_with_the_number_of_hosts(make_schedule:
         profile.runcall(schedule.up, hosts[-1])
         return sum(entry.callcount for entry in profile.getstats())
 
-    assert calls(200) == calls(20)
+    assert calls(200) < 2 * calls(20)
 
 
 def test_a_retry_may_go_to_another_host(schedule: ScheduleDriver) -> None:

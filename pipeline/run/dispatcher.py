@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 _ENDED = "the run has been ended: it takes no more jobs"
 _MAX_WAIT_S = 1.0
 _COMMIT_WAIT_S = 0.1
+_SIGNAL_WAIT_S = 0.2  # in short waits: a signal that comes just before one is handled after it, and may ask for hurry
 _KILL_WAIT_S = 5.0  # after the grace: the agents kill, report and leave
 
 Notice = Submission | Asked | StopAsked | Connected | NotConnected | LinkReports | LinkEnded
@@ -123,7 +124,9 @@ class Dispatcher:
     def stop(self, grace_s: float) -> None:
         """End all jobs (TERM, `grace_s`, KILL) and all agents; returns when they are gone or given up."""
         self._notices.put(StopAsked(grace_s))
-        self._thread.join(grace_s + 2 * _KILL_WAIT_S)
+        give_up_s = time.monotonic() + grace_s + 2 * _KILL_WAIT_S
+        while self._thread.is_alive() and time.monotonic() < give_up_s:
+            self._thread.join(_SIGNAL_WAIT_S)
         self._connector.close()
         self._clear_notices(PipelineError(_ENDED))
         for link in list(self._links.values()):

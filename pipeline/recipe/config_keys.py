@@ -175,9 +175,10 @@ class RemoteKeys:
     )
     warm: str = _key(
         "auto",
-        one_of("auto", "off"),
-        "auto or off",
-        "Fork node scripts from processes that have their imports done; off: start a Python for each job.",
+        one_of("auto", "off", "at once"),
+        "auto, off or at once",
+        "Fork node scripts from processes that have their imports done; off: start a Python for each job; at once: the "
+        "first job of a script waits for its process.",
     )
     retries: int = _key("0", integer(0), "count", "Further attempts of a job that failed.")
     job_timeout: float | None = _key("", optional(seconds), "s, empty: no limit", "A job is ended after so long.")

@@ -362,6 +362,28 @@ def test_many_at_once(start: Start, tmp_path: Path) -> None:
     assert sum(result.header["warm"] for result in results) > 10
 
 
+def test_numpy_works_and_draws_other_numbers_in_each_job(start: Start, tmp_path: Path) -> None:
+    """What is computed with it in a fork is what is computed in a Python of its own, random numbers are new ones."""
+    pytest.importorskip("numpy", reason="needs numpy: pip install numpy")
+    code = """
+import numpy as np
+
+a = np.arange(90000.0).reshape(300, 300) % 7
+print((a @ a.T).sum(), np.linalg.inv(np.eye(2) * 4).tolist(), np.sort(a[::-1, 5])[:9].tolist(), np.fft.fft(a[0])[:3])
+print(np.random.default_rng(5).random(), np.random.RandomState(5).random())
+print(np.random.random(), np.random.default_rng().random(), np.random.randint(1 << 62))
+"""
+    path = write(tmp_path, code)
+    agent = start()
+
+    results = [agent.run_script(path, warm=is_warm) for is_warm in (False, True, True)]
+
+    assert [result.header["warm"] for result in results] == [False, True, True], agent.notes
+    computed, seeded, drawn = zip(*(result.out.splitlines() for result in results), strict=True)
+    assert len(set(computed)) == len(set(seeded)) == 1
+    assert [len(set(column)) for column in zip(*(line.split() for line in drawn), strict=True)] == [3, 3, 3]
+
+
 @pytest.mark.parametrize("version", find_pythons())
 def test_every_python_forks(tmp_path: Path, version: str) -> None:
     """Each Python that a host may have keeps warm processes."""

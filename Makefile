@@ -1,5 +1,6 @@
 # make demo    two recipes over four throw-away SSH hosts on this machine
 # make test    the tests
+# make warmth  the tests in which node scripts run, once with each script forked from a warm process, once with none
 # make check   format, lint, types, tests
 # make bench   the benchmarks, ours and beside GNU parallel, HyperQueue, Dask, Celery, ...
 # make clean   remove all that these make
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check bench clean
+.PHONY: demo test warmth check bench clean
 .DEFAULT_GOAL := check
 
 demo: $(STAMP)
@@ -18,6 +19,13 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto
+
+# `make test` runs them as users do, by default: the first job of a script starts a Python, later ones are forked.
+warmth: $(STAMP)
+	@set -e; for warm in 'at once' off; do \
+	    echo "== warm = $$warm"; \
+	    PIPELINE_TEST_WARM="$$warm" $(BIN)/python -m pytest -n auto $$(grep -l 'from harness import' tests/test_*.py); \
+	done
 
 check: $(STAMP)
 	$(BIN)/python -m ruff format --check

@@ -3,12 +3,13 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,12 +23,29 @@ from pipeline.run.store import RunStore
 from pipeline.run.store_reader import RunReader
 from pipeline.testing import SshHosts
 
-__all__ = ["CLIENTS", "WAIT_S", "Dispatch", "Done", "Recipe", "eventually", "is_running", "read_pids", "ssh_reach"]
+__all__ = [
+    "CLIENTS",
+    "WAIT_S",
+    "Dispatch",
+    "Done",
+    "Recipe",
+    "eventually",
+    "is_running",
+    "read_pids",
+    "ssh_reach",
+    "with_warm",
+]
 
 WAIT_S = 40.0
 CLIENTS = ("paramiko", "openssh")
 LEVELS = {"out": logging.DEBUG, "err": logging.INFO}
+WARM = os.environ.get("PIPELINE_TEST_WARM", "auto")  # see `make warmth`; a value of `[remote] warm`
 RUN_JOBS = Path(__file__).parent / "recipes" / "master" / "run_jobs.py"
+
+
+def with_warm(config: str) -> str:
+    """Return a configuration for a test in which node scripts are forked, or not, as the tests are to be run."""
+    return re.sub(r"(?m)^\[remote\]\n(?:[^\[\n].*\n)*", rf"\g<0>warm = {WARM}\n", config)
 
 
 def eventually(is_so: Callable[[], object], timeout_s: float = WAIT_S) -> None:
@@ -73,6 +91,8 @@ class Dispatch:
         self._path = directory / "run.sqlite"
         self.store = RunStore.open(self._path)
         self.store.begin_run("test", "test", "2026-11-20T14:14:18", ["test"], self.logs)
+        warm = reach.warm and {"auto": True, "off": False}.get(WARM, WARM)
+        reach = replace(reach, warm=warm)
         self.dispatcher = Dispatcher(reach, self.store, log_directory=self.logs, log_levels=dict(levels), **more)
 
     def __enter__(self) -> Self:
@@ -153,7 +173,7 @@ class Recipe:
             max_file_bytes: No file it writes can become larger.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "pipeline.cfg").write_text(self.config)
+        (self.directory / "pipeline.cfg").write_text(with_warm(self.config))
         (self.directory / "jobs.json").write_text(json.dumps(list(jobs)))
         root = str(Path(__file__).parents[1])
         limit = [] if max_file_bytes is None else ["prlimit", f"--fsize={max_file_bytes}"]

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import eventually, is_running, read_pids
+from harness import eventually, is_running, read_pids, with_warm
 
 from pipeline import DataMap, DataProduct
 
@@ -62,7 +62,7 @@ class Copier:
         copies = targets or [(hosts[1], str(self.target / name)) for name in names]
         DataMap([(hosts[0], str(self.source / name)) for name in names]).save(self.directory / "sources")
         DataMap(copies).save(self.directory / "targets")
-        (self.directory / "pipeline.cfg").write_text(self.config)
+        (self.directory / "pipeline.cfg").write_text(with_warm(self.config))
         words = ["--mapfile-source", "sources", "--mapfile-target", "targets", "--mapfile", "copies", *words]
         return subprocess.Popen(
             [sys.executable, PROJECT / "recipes/master/copier.py", *words, "--ssh-config", self.ssh_config],

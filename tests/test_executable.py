@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness import with_warm
 
 from pipeline import DataMap
 
@@ -21,7 +22,7 @@ class Executable:
         self.directory = directory
         self.data = directory / "it's data"
         self.data.mkdir()
-        (directory / "pipeline.cfg").write_text("[remote]\nmethod = local\n")
+        (directory / "pipeline.cfg").write_text(with_warm("[remote]\nmethod = local\n"))
 
     def files(self, *names: str) -> list[str]:
         """Make files that hold their own names."""

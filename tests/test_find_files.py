@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from harness import with_warm
 
 from pipeline import DataMap, store_data_map
 
@@ -33,7 +34,7 @@ class FindFiles:
         self.directory = directory
         self.data = directory / "it's data"
         self.data.mkdir()
-        (directory / "pipeline.cfg").write_text("[remote]\nmethod = local\n")
+        (directory / "pipeline.cfg").write_text(with_warm("[remote]\nmethod = local\n"))
 
     def make(self, *names, at=""):
         """Make files; a name that ends in / is a folder."""
@@ -80,7 +81,7 @@ def test_names_are_exact_and_sorted(find_files):
 
 def test_hosts_are_asked_over_ssh(find_files, ssh_pair):
     """Each host searches its own folders, here below its home directory."""
-    (find_files.directory / "pipeline.cfg").write_text(ssh_pair.config_text())
+    (find_files.directory / "pipeline.cfg").write_text(with_warm(ssh_pair.config_text()))
     for host in ssh_pair.hosts:
         (host.home / "data").mkdir()
         (host.home / "data" / f"{host.name}.MS").mkdir()
@@ -181,7 +182,7 @@ def test_a_missing_folder_is_told(find_files):
 
 def test_an_unreachable_host_does_not_hold_up_the_others(find_files, ssh_pair):
     """It is told, the status is that of a lost host, and the mapfile has what the others found."""
-    (find_files.directory / "pipeline.cfg").write_text(ssh_pair.config_text() + "connect_retries = 0\n")
+    (find_files.directory / "pipeline.cfg").write_text(with_warm(ssh_pair.config_text()) + "connect_retries = 0\n")
     find_files.make("a")
 
     done = find_files.run(find_files.data, hosts="node1,nobody.invalid")
@@ -274,7 +275,7 @@ def test_hosts_come_from_a_cluster_description(find_files, is_configured):
     words = [] if is_configured else ["--clusterdesc", "my.clusterdesc"]
     if is_configured:
         text = "[remote]\nmethod = local\n[cluster]\nclusterdesc = my.clusterdesc\n"
-        (find_files.directory / "pipeline.cfg").write_text(text)
+        (find_files.directory / "pipeline.cfg").write_text(with_warm(text))
 
     done = find_files.run(find_files.data, *words, hosts=None)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness import with_warm
 
 from pipeline.run.store_reader import RunReader, RunState
 
@@ -29,6 +30,7 @@ class Sleeper:
         fifo = directory / "pids"
         os.mkfifo(fifo)
         self.store = directory / "runs/sleeper/run.sqlite"
+        (directory / ".pipeline.cfg").write_text(with_warm("[remote]\n"))
         command = [sys.executable, str(PROJECT / "tests/recipes/master/sleeper.py"), str(fifo), *words]
         environment = {**os.environ, "PYTHONPATH": str(PROJECT), "HOME": str(directory)}
         self.master = subprocess.Popen(

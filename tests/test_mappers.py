@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from harness import with_warm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -185,7 +186,7 @@ class Mapper:
         (directory / "full").write_text("ClusterName=Full\nSubClusters=[sub1..2]\n")
         for n in (1, 2):
             (directory / f"sub{n}").write_text(f"ClusterName=sub{n}\nCompute.Nodes=node{n}\n")
-        (directory / "pipeline.cfg").write_text(f"[cluster]\nclusterdesc = full\n{config}")
+        (directory / "pipeline.cfg").write_text(f"[cluster]\nclusterdesc = full\n{with_warm(config)}")
 
     def run(self, recipe: str, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a recipe; its map goes to `mapfile`."""

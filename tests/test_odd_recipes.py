@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness import with_warm
 
 PROJECT = Path(__file__).resolve().parents[1]
 ODD = PROJECT / "tests/recipes/master/odd.py"
@@ -18,6 +19,7 @@ def start(
     place: Path, what: str, *words: str, recipe: Path = ODD, prefix: tuple[str, ...] = ()
 ) -> subprocess.Popen[str]:
     """Start the recipe `odd` in `place`."""
+    (place / ".pipeline.cfg").write_text(with_warm("[remote]\n"))
     return subprocess.Popen(
         [*prefix, sys.executable, str(recipe), "--what", what, *words],
         cwd=place,

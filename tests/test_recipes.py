@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness import with_warm
 
 from pipeline import DataMap, load_data_map
 
@@ -30,11 +31,15 @@ def place(tmp_path):
 def run(place) -> Run:
     """Run a recipe's file with these options, its working directory at `place`."""
 
+    home = place.parent / "home"
+    home.mkdir()
+    (home / ".pipeline.cfg").write_text(with_warm("[remote]\n"))
+
     def run_recipe(recipe: str | Path, *words: object, **options: object) -> "subprocess.CompletedProcess[str]":
         path = recipe if isinstance(recipe, Path) else PROJECT / f"recipes/master/{recipe}.py"
         command = [sys.executable, str(path), *map(str, words)]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
-        environment = {**os.environ, "PYTHONPATH": str(PROJECT), "HOME": str(place)}
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT), "HOME": str(home)}
         return subprocess.run(command, cwd=place, env=environment, text=True, timeout=100, check=False, **streams)
 
     return run_recipe
@@ -81,7 +86,7 @@ def test_recipe_of_the_original_works(run, place):
 def test_example_over_ssh(run, place, ssh_pair, client):
     """The same recipes run on other hosts with either client."""
     config = place / "pipeline.cfg"
-    config.write_text(ssh_pair.config_text() + f"ssh_client = {client}\n")
+    config.write_text(with_warm(ssh_pair.config_text()) + f"ssh_client = {client}\n")
     files = [place.parent / "one.inp", place.parent / "two.inp"]
     mapfile = place.parent / "inputs.mapfile"
     mapfile.write_text("".join(f"{host}=['{file}']\n" for host, file in zip(ssh_pair.names, files, strict=True)))

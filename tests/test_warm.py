@@ -254,6 +254,21 @@ def test_a_stop_does_not_wait_for_imports(start: Start, tmp_path: Path) -> None:
     assert agent.wait() == 0
 
 
+def test_a_process_that_was_killed_before_it_was_ready_is_followed_by_another(start: Start, tmp_path: Path) -> None:
+    """Who kills one, as the system does when memory is short, does not make its script a slow one."""
+    agent = start(warm_limits={"import_s": 300.0})
+    path = hang_in_warm_process(tmp_path)
+    jobs = [agent.start(["python", path], script=True) for _ in range(3)]
+    eventually(lambda: children(agent.hello["pid"]))
+
+    write(tmp_path, "", "beside.py")
+    os.kill(warm_pid(agent), signal.SIGKILL)
+
+    results = [agent.result(job) for job in jobs]
+    assert [result.header["warm"] for result in results] == [True] * 3
+    assert agent.notes == []
+
+
 def test_there_are_few_processes(start: Start, tmp_path: Path) -> None:
     """The one that was not used for the longest time makes room for another script's."""
     agent = start()

@@ -15,6 +15,7 @@ __all__ = ["WarmPool"]
 
 _MIN_SEEN = 2  # jobs of a script that make it worth a process: one job alone must not pay for it
 _MAX_KEYS = 1000  # that are remembered
+_MAX_EARLY_ENDS = 3  # of a script's processes before one was ready: the imports do it, not somebody who killed one
 _LIMITS = {
     "idle_s": 60.0,  # without a job
     "import_s": 10.0,
@@ -48,6 +49,7 @@ class WarmPool:
         self._tell = tell
         self._seen: OrderedDict[Hashable, int] = OrderedDict()  # jobs that could have been warm
         self._unfit: OrderedDict[Hashable, WarmProcess] = OrderedDict()
+        self._early_ends: OrderedDict[Hashable, int] = OrderedDict()
         self._by_key: OrderedDict[Hashable, WarmProcess] = OrderedDict()  # least recently used first
         self._by_pid: dict[int, WarmProcess] = {}
         self._looked_s = 0.0
@@ -123,6 +125,7 @@ class WarmPool:
             kind = message["k"]
             if kind == "ready":
                 process.take_ready(message["watched"])
+                self._early_ends.pop(self._key_of(process), None)
                 if process.is_ready:
                     self._hear(process, message)
             elif kind == "unfit":
@@ -132,14 +135,25 @@ class WarmPool:
                 process.retire()
             else:
                 self._hear(process, message)
-        if process.channel < 0 and not process.was_ready:
-            process.take_unfit(process.why_not or "they end the process")
+        if process.channel < 0 and not process.was_ready and not process.why_not:
+            self._take_early_end(process)
         if process.why_not:
             self._give_up(process)
         if process.channel < 0:
             self._selector.unregister(descriptor)
             self._forget(process)
             self._hear(process, {"k": "gone"})
+
+    def _take_early_end(self, process: WarmProcess) -> None:
+        """It has ended without a word before it was ready; the next job's may do better."""
+        key = self._key_of(process)
+        count = self._early_ends.pop(key, 0) + 1
+        if count >= _MAX_EARLY_ENDS:
+            process.take_unfit("they end the process")
+        elif key is not None:
+            self._early_ends[key] = count
+            if len(self._early_ends) > _MAX_KEYS:
+                self._early_ends.popitem(last=False)
 
     def reaped(self, pid: int) -> bool:
         """Take note of the end of a process; False if it was none of these."""
@@ -196,10 +210,13 @@ class WarmPool:
             self._tell(f"{name}: a Python is started for each job, as its imports do not suit many: {process.why_not}")
 
     def _forget(self, process: WarmProcess) -> Hashable | None:
-        key = next((key for key, other in self._by_key.items() if other is process), None)
+        key = self._key_of(process)
         if key is not None:
             self._drop(key, process)
         return key
+
+    def _key_of(self, process: WarmProcess) -> Hashable | None:
+        return next((key for key, other in self._by_key.items() if other is process), None)
 
     def _drop(self, key: Hashable, process: WarmProcess) -> None:
         del self._by_key[key]

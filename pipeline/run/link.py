@@ -24,7 +24,7 @@ __all__ = ["Link", "connect"]
 
 log = logging.getLogger(__name__)
 
-_READ_BYTES = 64 << 10  # what a pipe holds; from 128 KiB on each read would map new memory and give it back
+_READ_BYTES = 256 << 10
 _NUMBERED = ("start", "output", "result")
 _KINDS = ("out", "err", "log")
 _MAX_NOTE_CHARS = 1000

@@ -260,9 +260,11 @@ def test_a_process_that_was_killed_before_it_was_ready_is_followed_by_another(st
     path = hang_in_warm_process(tmp_path)
     jobs = [agent.start(["python", path], script=True) for _ in range(3)]
     eventually(lambda: children(agent.hello["pid"]))
+    pid = warm_pid(agent)
 
+    os.kill(pid, signal.SIGSTOP)
     write(tmp_path, "", "beside.py")
-    os.kill(warm_pid(agent), signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
 
     results = [agent.result(job) for job in jobs]
     assert [result.header["warm"] for result in results] == [True] * 3

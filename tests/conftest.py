@@ -1,11 +1,15 @@
 """Fixtures for all tests."""
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 
 import pytest
 
 from pipeline.testing import SshHosts, is_sshd_available, ssh_hosts
+
+# A shell's background job ignores Ctrl-C, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -671,6 +671,17 @@ def test_a_silent_host_does_not_keep_others_from_helping(schedule: ScheduleDrive
     assert schedule.started() == [(full[0], "lce001"), (full[1], "lce003")]
 
 
+def test_many_jobs_with_the_same_hosts_start_once_and_in_order(schedule: ScheduleDriver) -> None:
+    """However long the queue is, both hosts take from its head."""
+    jobs = schedule.submit(["lce001", "lce002"], n=300, max_per_node=1)
+    schedule.up("lce001")
+    schedule.up("lce002")
+
+    for job, next_but_one in zip(jobs, jobs[2:], strict=False):
+        schedule.end(job)
+        assert [started for started, _ in schedule.started()] == [next_but_one]
+
+
 def test_what_a_host_costs_does_not_grow_with_the_number_of_hosts(make_schedule: MakeSchedule) -> None:
     """When a host answers, only those hosts are looked at that jobs prefer less, not all that could help somebody."""
 

@@ -2,13 +2,15 @@
 
 import enum
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableSequence
 from itertools import chain
 
 from pipeline.model.jobs import JobState
 from pipeline.schedule.events import Event, JobPlan
 
 __all__ = ["HostRecord", "HostState", "InvalidTransition", "JobRecord"]
+
+_LONG = 64  # jobs in a queue from which on a list's first one takes long to remove
 
 
 class InvalidTransition(Exception):
@@ -74,8 +76,9 @@ class HostRecord:
         # By limit: jobs whose first choice this host is.
         self._own: defaultdict[int | None, deque[JobRecord]] = defaultdict(deque)
         # By limit, then by the hosts they prefer to this one: so jobs that have to wait for a silent host do not hold
-        # up those whose host is merely full. Lists: there may be one for each job, and an empty deque takes 0.6 KB.
-        self._others: defaultdict[int | None, dict[tuple[str, ...], list[JobRecord]]] = defaultdict(dict)
+        # up those whose host is merely full. Short ones are lists: there may be one for each job, and a deque takes
+        # 0.6 KB.
+        self._others: defaultdict[int | None, dict[tuple[str, ...], MutableSequence[JobRecord]]] = defaultdict(dict)
 
     def renew(self) -> None:
         """Be NEW again: the next job connects it. Slots of lost attempts stay taken."""
@@ -91,6 +94,8 @@ class HostRecord:
         queues = self._others[limit]
         if queue := queues.get(better):
             queue.append(job)
+            if len(queue) == _LONG:
+                queues[better] = deque(queue)
             return False
         queues[better] = [job]
         return True
@@ -121,16 +126,18 @@ class HostRecord:
         return None
 
     def _next_of(
-        self, queues: dict[tuple[str, ...], list[JobRecord]], must_wait: Callable[[tuple[str, ...]], bool]
+        self, queues: dict[tuple[str, ...], MutableSequence[JobRecord]], must_wait: Callable[[tuple[str, ...]], bool]
     ) -> JobRecord | None:
         found: JobRecord | None = None
         emptied = []
         for better, queue in queues.items():
-            del queue[: next((i for i, job in enumerate(queue) if job.state is JobState.PENDING), len(queue))]
+            while queue and queue[0].state is not JobState.PENDING:
+                del queue[0]
             if not queue:
                 emptied.append(better)
             elif self._has_room(queue[0].plan.max_per_node, queue[0].plan.slots) and not must_wait(better):
-                found = queue.pop(0)
+                found = queue[0]
+                del queue[0]
                 break
         for better in emptied:
             del queues[better]

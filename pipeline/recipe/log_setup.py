@@ -30,9 +30,6 @@ class LogSetup:
         self.terminal.setFormatter((logging.Formatter if level <= logging.DEBUG else _OneLine)(*self._formats))
         self._file: logging.Handler | None = None
         self._old_level = logging.WARNING
-        # Of threads and processes a record asks the system: only for those who want to see it.
-        logging.logThreads = "thread" in format
-        logging.logProcesses = logging.logMultiprocessing = "process" in format
 
     def __enter__(self) -> Self:
         """Begin with the terminal."""

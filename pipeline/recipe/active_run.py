@@ -113,12 +113,11 @@ class ActiveRun:
         assert self._store, "a dry run starts no jobs"
         captured = self.config.logging
         levels = {"out": captured.job_stdout_level, "err": captured.job_stderr_level}
-        dispatcher = Dispatcher(
+        if self.config.remote.log_server == "tcp" and not self._log_gate:
+            self._open_log_gate()
+        return Dispatcher(
             self.reach, self._store, log_directory=self.log_directory, log_levels=levels, watch=self._watch
         )
-        if self.config.remote.log_server == "tcp":
-            self._open_log_gate()
-        return dispatcher
 
     def _open_log_gate(self) -> None:
         """Let scripts that no agent started log, too."""
@@ -135,13 +134,11 @@ class ActiveRun:
 
     def stop(self) -> list[str]:
         """End all jobs and agents; returns a line for each host where processes may be left."""
-        if self._dispatcher is None:
-            return []
-        dispatcher = self._dispatcher
-        dispatcher.stop(_GRACE_S)
+        if self._dispatcher:
+            self._dispatcher.stop(_GRACE_S)
         if self._log_gate:
             self._log_gate.close()
-        return dispatcher.left_behind
+        return self._dispatcher.left_behind if self._dispatcher else []
 
     def end_jobs(self, *, is_urgent: bool) -> None:
         """Begin to end all jobs and agents; callable from a signal handler. `stop` waits for it."""

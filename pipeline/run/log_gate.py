@@ -19,6 +19,7 @@ import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
+from pipeline.errors import PipelineError
 from pipeline.run.log_writer import LogWriter
 
 __all__ = ["KEY_VARIABLE", "SERVER_VARIABLE", "LogGate"]
@@ -51,30 +52,40 @@ class LogGate:
         Args:
             directory: Of the run's log files, and for the key file; private to the user.
             interface: Address to listen on; `*` is all.
+
+        Raises:
+            PipelineError: If the key file cannot be written or no port be had.
         """
         server_public, server_secret = zmq.curve_keypair()
         client_public, client_secret = zmq.curve_keypair()
         self.key_path = directory / KEY_FILE
         keys = {"server": server_public, "public": client_public, "secret": client_secret}
-        _write_private(self.key_path, json.dumps({name: key.decode() for name, key in keys.items()}))
         self._context: zmq.Context[Any] = zmq.Context()
         for chatty in ("zmq.auth", "asyncio"):  # with -d they tell of every handshake
             logging.getLogger(chatty).setLevel(logging.WARNING)
         self._allow_list = ThreadAuthenticator(self._context)
-        self._allow_list.start()
-        self._allow_list.configure_curve_callback(domain="*", credentials_provider=_Allowed(client_public))
-        self._socket = self._context.socket(zmq.PULL)
-        self._socket.curve_server = True
-        self._socket.curve_publickey = server_public
-        self._socket.curve_secretkey = server_secret
-        self._socket.maxmsgsize = _MAX_RECORD_BYTES
-        self._socket.linger = 0
-        port = self._socket.bind_to_random_port(f"tcp://{interface}")
+        try:
+            _write_private(self.key_path, json.dumps({name: key.decode() for name, key in keys.items()}))
+            self._allow_list.start()
+            self._allow_list.configure_curve_callback(domain="*", credentials_provider=_Allowed(client_public))
+            port = self._listen(interface, server_public, server_secret)
+        except (OSError, zmq.error.ZMQBaseError) as error:
+            self._close_context()
+            raise PipelineError(f"[remote] log_server = tcp: cannot listen on {interface}: {error}") from error
         self.address = (socket.gethostname() if interface == "*" else interface, port)
         self._is_closing = threading.Event()
         self._logs = LogWriter(directory, {}, {})
         self._thread = threading.Thread(target=self._serve, name="log gate", daemon=True)
         self._thread.start()
+
+    def _listen(self, interface: str, public_key: bytes, secret_key: bytes) -> int:
+        self._socket = self._context.socket(zmq.PULL)
+        self._socket.curve_server = True
+        self._socket.curve_publickey = public_key
+        self._socket.curve_secretkey = secret_key
+        self._socket.maxmsgsize = _MAX_RECORD_BYTES
+        self._socket.linger = 0
+        return int(self._socket.bind_to_random_port(f"tcp://{interface}"))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -88,7 +99,9 @@ class LogGate:
         self._is_closing.set()
         self._thread.join(_JOIN_S)
         self._logs.close()
-        self._socket.close()
+        self._close_context()
+
+    def _close_context(self) -> None:
         self._allow_list.stop()
         self._context.destroy(linger=0)
         self.key_path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +69,18 @@ class foreign(Node):
         self.logger.warning("from %s", "far away")
 
 sys.exit(foreign(*os.environ["PIPELINE_LOG_SERVER"].rsplit(":", 1)).run_with_logging())
+"""
+
+BOTH = """
+import sys
+from pipeline import Node
+
+class both(Node):
+    def run(self):
+        self.logger.error("logged")
+        print("written")
+
+sys.exit(both.main())
 """
 
 
@@ -274,6 +287,32 @@ def test_a_closed_log_takes_nothing_more(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+class Broken(logging.Handler):
+    """As a user writes it: `logging` lets what it raises pass."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise ValueError(record.getMessage())
+
+
+def test_a_handler_that_raises_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told of once; the jobs end well, and the packed log has what they logged and wrote."""
+    script = write_script(tmp_path, "both", BOTH)
+    handler, root = Broken(), logging.getLogger("node")
+    root.addHandler(handler)
+    try:
+        with Dispatch(tmp_path, Reach(method="local")) as dispatch:
+            results = dispatch.run([ComputeJob("node1", ["python", script]) for _ in range(2)])
+    finally:
+        root.removeHandler(handler)
+
+    assert [result["status"] for result in results] == ["OK"] * 2
+    packed = unpack(dispatch.packed_log("node1"))
+    assert sorted(packed) == [(1, "log"), (1, "out"), (2, "log"), (2, "out")]
+    assert (packed[1, "log"][-8:], packed[1, "out"]) == (b" logged\n", b"written\n")
+    told = [line for line in capsys.readouterr().err.splitlines() if "handler" in line]
+    assert told == ["a handler or filter of log records failed, of node.node1.both: ValueError: logged"]
+
+
 # -- memory
 
 
@@ -444,6 +483,17 @@ def test_jobs_are_told_where_the_log_server_is(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert re.search(r"WARNING node\.\S+\.foreign: from far away$", done.stderr, re.M)
+
+
+def test_a_gate_that_cannot_listen_leaves_nothing(tmp_path: Path) -> None:
+    """An address that is not this machine's is one of our errors; no key and no thread stay behind."""
+    threads = threading.active_count()
+
+    with pytest.raises(PipelineError, match=r"log_server = tcp: cannot listen on 203\.0\.113\.1"):
+        LogGate(tmp_path, "203.0.113.1")
+
+    assert not list(tmp_path.iterdir())
+    assert threading.active_count() == threads
 
 
 def test_a_script_without_the_key_is_told_so(tmp_path: Path, gate: LogGate) -> None:

@@ -138,6 +138,9 @@ class Link:
             reason, is_permanent = f"broken protocol: {error}", True
         except PipelineError as error:
             reason = str(error)
+        except Exception as error:  # the dispatcher waits for the word that it has ended
+            log.debug("%s", self.host, exc_info=True)
+            reason = f"reading from it failed: {type(error).__name__}: {error}"
         self.close()
         with suppress(PipelineError):  # the log is closed: nobody wants to know any more
             if self._logs:  # what lost attempts have written must not stay behind

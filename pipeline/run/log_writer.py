@@ -16,6 +16,7 @@ import contextlib
 import json
 import logging
 import re
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -59,6 +60,7 @@ class LogWriter:
         self._files: OrderedDict[str, BinaryIO] = OrderedDict()
         self._begun: dict[tuple[str, int, int, str], bytes] = {}  # lines whose newline has not come yet
         self._full: set[str] = set()  # hosts whose file could not be written, so that each is told of once
+        self._has_told = False  # of a handler that raises
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -95,7 +97,7 @@ class LogWriter:
         with self._lock:
             if self._is_closed:
                 return
-            _log_record(record)
+            self._hand(_log_record(record))
             self._append("tcp", b"%s - log| %s\n" % (_stamp(time.time()), _packed_record(record)))
 
     def close(self) -> None:
@@ -130,11 +132,12 @@ class LogWriter:
 
     def _take_record(self, job_id: int, attempt: int, data: bytes, stamp: bytes) -> bytes:
         try:
-            record = json.loads(data.decode())
-            _log_record(record)
-            text = _packed_record(record)
+            fields = json.loads(data.decode())
+            record, text = _log_record(fields), _packed_record(fields)
         except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError):
             text = b"not a log record: " + data.replace(b"\n", b" ")
+        else:
+            self._hand(record)
         return b"%s %d.%d log| %s\n" % (stamp, job_id, attempt, text)
 
     def _take_output(self, key: tuple[str, int, int, str], data: bytes, stamp: bytes) -> Iterator[bytes]:
@@ -156,7 +159,20 @@ class LogWriter:
         if _NODES.isEnabledFor(level):
             for line in lines:
                 text = _printable(line.decode("utf-8", "backslashreplace"))
-                _NODES.handle(_NODES.makeRecord(name, level, "", 0, text, (), None))
+                self._hand(_NODES.makeRecord(name, level, "", 0, text, (), None))
+
+    def _hand(self, record: logging.LogRecord | None) -> None:
+        """Give a record to `logging`; a handler of the recipe's that raises must not end a host's session."""
+        if record is None:
+            return
+        try:
+            _NODES.handle(record)
+        except Exception as error:  # noqa: BLE001  # it can raise anything
+            if not self._has_told:
+                self._has_told = True
+                problem = f"{type(error).__name__}: {error}"
+                with contextlib.suppress(OSError, ValueError):  # standard error may be closed
+                    print(f"a handler or filter of log records failed, of {record.name}: {problem}", file=sys.stderr)
 
     def _append(self, host: str, data: bytes) -> None:
         """Add to a host's file; a full disk must not end the run, nor stop what other hosts write."""
@@ -213,15 +229,15 @@ def _packed_record(record: Mapping[str, Any]) -> bytes:
     return text.replace("\\", "\\\\").replace("\n", "\\n").encode("utf-8", "backslashreplace")
 
 
-def _log_record(fields: Mapping[str, Any]) -> None:
-    """Hand a node's record to `logging` as it was made there, with its own time."""
+def _log_record(fields: Mapping[str, Any]) -> logging.LogRecord | None:
+    """Return a node's record as it was made there, with its own time; None if nobody wants to see its level."""
     name, level, created_s = _printable(str(fields["n"])), int(fields["l"]), float(fields["t"])
     if not _NODES.isEnabledFor(level):
-        return
+        return None
     record = _NODES.makeRecord(name, level, "", 0, _printable(str(fields["m"])), (), None)
     if 0 <= created_s < _MAX_TIME_S:
         record.created = created_s
         record.msecs = created_s % 1 * 1000
     if fields.get("x"):
         record.exc_text = _printable(str(fields["x"]))
-    _NODES.handle(record)
+    return record

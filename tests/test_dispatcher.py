@@ -302,6 +302,22 @@ def test_cancelling_ends_those_that_run_and_drops_those_that_wait(dispatch: Disp
     assert dispatch.run([CommandJob("node1", "true")])[0]["status"] == "OK"
 
 
+def test_a_job_that_waits_for_its_imports_is_cancelled(tmp_path: Path) -> None:
+    """Nothing is started in order to be ended; the job says that it had not begun."""
+    hang = "if b'warm.py' in open('/proc/self/cmdline', 'rb').read():\n    os.close(os.open('hangs', os.O_CREAT))"
+    (tmp_path / "beside.py").write_text(f"import os, time\n{hang}\n    time.sleep(300)")
+    (tmp_path / "script.py").write_text("import beside\nopen('ran', 'w')")
+    with Dispatch(tmp_path, Reach(method="local", warm="at once")) as dispatch:
+        batch = dispatch.submit([ComputeJob("node1", ["python", str(tmp_path / "script.py")], cwd=str(tmp_path))])
+        eventually((tmp_path / "hangs").exists)
+
+        batch.cancel()
+        (job,) = batch.wait(WAIT_S).values()
+
+    assert (job.results["status"], job.results["message"]) == ("CANCELLED", "it had not begun")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_cancelled_jobs_are_no_errors(here: Dispatch, caplog: pytest.LogCaptureFixture) -> None:
     """Jobs that somebody cancelled are told of at INFO: 10^5 of them must not fill the user's terminal."""
     batch = here.submit([CommandJob("node1", ["sleep", "60"]), CommandJob("node1", "true")], 1)

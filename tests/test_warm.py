@@ -240,6 +240,7 @@ def test_a_job_that_waits_for_imports_can_be_cancelled(start: Start, tmp_path: P
     agent.send({"k": "cancel", "job": job, "attempt": 1})
 
     assert agent.result(job).state == "CANCELLED"
+    assert agent.kinds[job] == ["result"]  # nothing was started in order to be ended
 
 
 def test_a_stop_does_not_wait_for_imports(start: Start, tmp_path: Path) -> None:
@@ -273,13 +274,24 @@ def test_a_process_that_was_killed_before_it_was_ready_is_followed_by_another(st
 
 def test_there_are_few_processes(start: Start, tmp_path: Path) -> None:
     """The one that was not used for the longest time makes room for another script's."""
-    agent = start()
+    agent = start(warm_limits={"rest_s": 0.0})
     most = max(2, len(os.sched_getaffinity(0)))
 
     for number in range(most + 3):
         assert agent.run_script(write(tmp_path, f"x = {number}", f"script{number}.py")).header["warm"]
 
     eventually(lambda: len(children(agent.hello["pid"])) == most)
+
+
+def test_scripts_in_turn_do_not_drive_each_other_out(start: Start, tmp_path: Path) -> None:
+    """A process that has just had a job is not ended for another script's, whose jobs start a Python meanwhile."""
+    agent = start(warm_limits={"rest_s": 300.0})
+    most = max(2, len(os.sched_getaffinity(0)))
+    paths = [write(tmp_path, "pass", f"script{number}.py") for number in range(most + 1)]
+
+    forked = [agent.run_script(path).header["warm"] for path in paths * 2]
+
+    assert forked == [*[True] * most, False] * 2
 
 
 def test_an_idle_process_ends(start: Start, tmp_path: Path) -> None:
@@ -306,6 +318,71 @@ def test_jobs_outlive_their_warm_process(start: Start, tmp_path: Path, go: int) 
     results = [agent.result(job_id) for job_id in jobs]
     assert [(r.returncode, r.header["warm"], r.header["left_behind"]) for r in results] == [(7, True, 0)] * 3
     assert agent.run_script(path, cwd=str(tmp_path)).header["warm"]
+
+
+def test_a_job_is_done_once_though_its_process_was_killed_with_requests_unread(start: Start, tmp_path: Path) -> None:
+    """What the process and its jobs have said is there still; the system tells of the unread requests before it."""
+    hold = "lambda: os.path.exists('armed') and os.open('held', os.O_RDONLY)"
+    write(tmp_path, f"import os\nos.register_at_fork(after_in_parent={hold})", "holding.py")
+    write(tmp_path, "import holding, sys\nwith open('ran', 'a') as file:\n    file.write(sys.argv[-1])", "script.py")
+    os.mkfifo(tmp_path / "held")  # who opens it waits for a writer
+    agent = start()
+
+    def begin(name: str) -> int:
+        return agent.start(["python", str(tmp_path / "script.py")], name, script=True, cwd=str(tmp_path))
+
+    agent.result(begin("."))
+    (tmp_path / "armed").touch()
+    pid = warm_pid(agent)
+    os.kill(pid, signal.SIGSTOP)
+    jobs = [begin("A"), begin("B")]
+    agent.send({"k": "stat", "id": 1}, [])
+    agent.take_in_until(lambda: 1 in agent.stats)  # now the process has been asked for both
+    os.kill(agent.hello["pid"], signal.SIGSTOP)
+    os.kill(pid, signal.SIGCONT)
+    eventually(lambda: (tmp_path / "ran").read_text() == ".A")
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not is_alive(pid))
+    (tmp_path / "armed").unlink()
+    os.kill(agent.hello["pid"], signal.SIGCONT)
+
+    results = [agent.result(job) for job in jobs]
+    assert [(result.state, result.header["warm"]) for result in results] == [("OK", True), ("OK", False)]
+    assert (tmp_path / "ran").read_text() == ".AB"
+
+
+def test_a_job_whose_warm_process_is_stopped_can_be_cancelled(start: Start, tmp_path: Path) -> None:
+    """It is not waited for as long as if the job were wanted."""
+    agent = start(warm_limits={"answer_s": 300.0, "haste_s": 0.1, "look_s": 0.05}, beat_interval=0.1)
+    path = write(tmp_path, "pass")
+    assert agent.run_script(path).header["warm"]
+    os.kill(warm_pid(agent), signal.SIGSTOP)
+    job = agent.start(["python", path], script=True)
+
+    agent.send({"k": "cancel", "job": job, "attempt": 1})
+
+    assert agent.result(job).state == "CANCELLED"
+    assert agent.kinds[job] == ["result"]
+
+
+def test_a_directory_that_was_replaced_is_another(start: Start, tmp_path: Path) -> None:
+    """A link that leads elsewhere by now is followed anew, and in a directory that is gone no job starts."""
+    agent = start()
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, name, "what")
+    link = tmp_path / "link"
+    path = write(tmp_path, "print(open('what').read())")
+    link.symlink_to("old")
+    assert agent.run_script(path, cwd=str(link)).out == b"old\n"
+
+    link.unlink()
+    link.symlink_to("new")
+    result = agent.run_script(path, cwd=str(link))
+    link.unlink()
+
+    assert (result.out, result.header["warm"]) == (b"new\n", True)
+    assert agent.run_script(path, cwd=str(link)).state == "REFUSED"
 
 
 def test_a_warm_process_that_hangs_keeps_no_job(start: Start, tmp_path: Path, go: int) -> None:

@@ -57,7 +57,10 @@ def agents(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """Run two agents on one Python: one that starts every job, one that forks."""
     python = find_pythons()[request.param]
     directory = tmp_path_factory.mktemp("agents")
-    with running_agent(python, directory, warm=False) as cold, running_agent(python, directory, warm="at once") as warm:
+    with (
+        running_agent(python, directory, warm=False) as cold,
+        running_agent(python, directory, warm="at once", warm_limits={"rest_s": 0.0}) as warm,
+    ):
         yield [cold, warm]
 
 

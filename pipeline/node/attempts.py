@@ -74,7 +74,7 @@ class Attempts:
                 self._due_s = min(self._due_s, attempt.deadline_s)
                 return
         except Refused as refusal:
-            self._refuse(attempt, refusal)
+            self._tell_unstarted(attempt, "REFUSED", str(refusal))
             return
         self._start_cold(attempt)
 
@@ -99,12 +99,12 @@ class Attempts:
         try:
             attempt.start()
         except Refused as refusal:
-            self._refuse(attempt, refusal)
+            self._tell_unstarted(attempt, "REFUSED", str(refusal))
             return
         self._begin(attempt)
 
-    def _refuse(self, attempt: Attempt, refusal: Refused) -> None:
-        self.refuse({"job": attempt.job, "attempt": attempt.number}, str(refusal))
+    def _tell_unstarted(self, attempt: Attempt, state: str, reason: str) -> None:
+        self.refuse({"job": attempt.job, "attempt": attempt.number}, reason, state)
 
     def _begin(self, attempt: Attempt) -> None:
         """An attempt runs: watch it."""
@@ -120,8 +120,8 @@ class Attempts:
         kind = message["k"]
         if kind in ("ready", "gone", "reaped"):
             self._start_waiting(process)
-            for attempt in list(process.attempts.values()):
-                self._lose_warm(attempt, process)
+            for number in list(process.attempts):
+                self._lose_warm(number, process)
             return
         attempt = process.attempts[message["id"]]
         if kind != "pid":
@@ -131,13 +131,11 @@ class Attempts:
             self._asked.remove(attempt)
             self._begin(attempt)
             if process.is_reaped:
-                self._lose_warm(attempt, process)
+                self._lose_warm(message["id"], process)
         elif kind == "ended" and attempt.pid:
             self._ended(attempt, message["status"], tuple(message["usage"]))
         else:  # not forked, or killed before it was a job
-            self._asked.remove(attempt)
-            attempt.forget()
-            self._start_cold(attempt)
+            self._start_otherwise(attempt)
 
     def _start_waiting(self, process: WarmProcess) -> None:
         waiting, process.waiting = process.waiting, []
@@ -145,13 +143,22 @@ class Attempts:
             self._asked.remove(attempt)
             self._start(attempt)
 
-    def _lose_warm(self, attempt: Attempt, process: WarmProcess) -> None:
+    def _start_otherwise(self, attempt: Attempt) -> None:
+        """A warm process does not start it."""
+        self._asked.remove(attempt)
+        attempt.forget()
+        if attempt.verdict:  # somebody wanted its end
+            self._tell_unstarted(attempt, attempt.verdict, "it had not begun")
+        else:
+            self._start_cold(attempt)
+
+    def _lose_warm(self, number: int, process: WarmProcess) -> None:
         """Its warm process is gone: what runs is our child now, what has not begun begins the other way."""
+        attempt = process.attempts[number]
         if not attempt.pid and process.channel < 0:
             # All that could tell of its pid have closed the channel: it has not run and never will.
-            self._asked.remove(attempt)
-            attempt.forget()
-            self._start_cold(attempt)
+            del process.attempts[number]
+            self._start_otherwise(attempt)
         elif attempt.pid and process.is_reaped and attempt.ended_s is None and not is_child(attempt.pid):
             attempt.error = b"its exit status was lost with the warm process that it came from"
             self._ended(attempt, signal.SIGKILL, (0.0, 0.0, 0))
@@ -160,9 +167,9 @@ class Attempts:
         attempt.ended_s, attempt.status, attempt.used = time.monotonic(), status, used
         self._settle(attempt)
 
-    def refuse(self, header: Header, reason: str) -> None:
+    def refuse(self, header: Header, reason: str, state: str = "REFUSED") -> None:
         """Report an attempt that was never started."""
-        result = {"k": "result", "job": header["job"], "attempt": header["attempt"], "state": "REFUSED"}
+        result = {"k": "result", "job": header["job"], "attempt": header["attempt"], "state": state}
         self._outbox.say({**result, "message": reason[:_MAX_REASON_CHARS]}, {})
 
     def cancel(self, job: int, number: int) -> None:
@@ -265,7 +272,7 @@ class Attempts:
             self._warm.abandon(attempt)
         if attempt.ended_s is None or (ending and not ending.is_over):
             return
-        for descriptor in list(attempt.pipes):
+        for descriptor in reversed(list(attempt.pipes)):  # records first: Python keeps what is printed to the end
             self._read(attempt, descriptor)  # its end may wait to be read, and then nothing need be searched
         # Output at its end, no stray child, no process group: nothing can be left. Only else is /proc searched.
         if not ending and (attempt.pipes or self._may_have_strays() or group_exists(attempt.pid)):
@@ -304,8 +311,7 @@ class Attempts:
         if not attempt.pid:
             attempt.verdict = attempt.verdict or verdict
             if self._warm and self._warm.withdraw(attempt):
-                self._asked.remove(attempt)
-                self._start_cold(attempt)  # and end it
+                self._start_otherwise(attempt)
         elif attempt.pid not in self._endings:
             attempt.verdict = verdict
             now_s = time.monotonic()

@@ -151,8 +151,9 @@ def namespace() -> Names:
 
 def can_leave_with(error: BaseException) -> bool:
     """Note the exit status; False where the interpreter has to say what this exception means."""
-    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
-        _kept["status"] = (error.code or 0) & 0xFF
+    code: Any = error.code if isinstance(error, SystemExit) else ""
+    if code is None or (isinstance(code, int) and -(1 << 31) <= code < 1 << 31):
+        _kept["status"] = (code or 0) & 0xFF
         return True
     hook = sys.excepthook
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import time
 from collections import OrderedDict
 from typing import Any, Callable, Hashable
 
@@ -20,6 +21,8 @@ _LIMITS = {
     "idle_s": 60.0,  # without a job
     "import_s": 10.0,
     "answer_s": 10.0,  # from a request to the job's pid; from the end of a job to the word of it
+    "haste_s": 1.0,  # the same, if the job's end is wanted
+    "rest_s": 1.0,  # since it was given a job, before it makes room: else scripts in turn drive each other out
     "look_s": 1.0,  # between two looks at all this
 }
 
@@ -64,6 +67,8 @@ class WarmPool:
     def find(self, attempt: Attempt) -> WarmProcess | None:
         """Return a process that can run it, or will when it is ready; None if it is to be started the other way."""
         key = self._key(attempt)
+        if key is None:
+            return None
         process = self._by_key.get(key)
         if process and process.is_ready and process.is_changed:
             self._drop(key, process)
@@ -83,10 +88,15 @@ class WarmPool:
             process.waiting.remove(attempt)
         return process is not None
 
-    def _key(self, attempt: Attempt) -> Hashable:
+    def _key(self, attempt: Attempt) -> Hashable | None:
+        """Return what jobs of one process have in common; None if the directory is not there."""
         task = attempt.task
+        try:
+            place = os.stat(task["cwd"] or ".")  # a link may lead elsewhere by now
+        except (OSError, ValueError):
+            return None
         environment = frozenset(item for item in task["environment"].items() if item[0] not in PER_JOB)
-        return task["words"][1], task["cwd"], environment
+        return task["words"][1], task["cwd"], place.st_dev, place.st_ino, environment
 
     def _consider(self, key: Hashable, attempt: Attempt) -> None:
         """Start a process if it will be used, and there is room for it."""
@@ -111,7 +121,9 @@ class WarmPool:
     def _make_room(self) -> bool:
         if len(self._by_key) < self._max:
             return True
-        idle = next(((key, process) for key, process in self._by_key.items() if process.is_idle), None)
+        rested_s = time.monotonic() - self._limits["rest_s"]
+        processes = self._by_key.items()
+        idle = next(((key, one) for key, one in processes if one.is_idle and one.asked_s < rested_s), None)
         if idle:
             self._drop(*idle)
             idle[1].retire()
@@ -125,8 +137,8 @@ class WarmPool:
             kind = message["k"]
             if kind == "ready":
                 process.take_ready(message["watched"])
-                self._early_ends.pop(self._key_of(process), None)
                 if process.is_ready:
+                    self._early_ends.pop(self._key_of(process), None)
                     self._hear(process, message)
             elif kind == "unfit":
                 process.take_unfit(message["why"])
@@ -155,17 +167,16 @@ class WarmPool:
             if len(self._early_ends) > _MAX_KEYS:
                 self._early_ends.popitem(last=False)
 
-    def reaped(self, pid: int) -> bool:
-        """Take note of the end of a process; False if it was none of these."""
+    def reaped(self, pid: int) -> None:
+        """Take note of the end of a process, if it was one of these."""
         process = self._by_pid.pop(pid, None)
         if process is None:
-            return False
+            return
         process.is_reaped = True
         if process.channel >= 0:
             self._on_message(process)
         self._forget(process)
         self._hear(process, {"k": "reaped"})
-        return True
 
     def keep_time(self, now_s: float) -> None:
         """End those that take too long and those that nobody needs."""
@@ -181,7 +192,7 @@ class WarmPool:
                 self._drop(key, process)
                 process.retire()
         for process in list(self._by_pid.values()):
-            if process.owes_an_answer(now_s, self._limits["answer_s"]):
+            if process.owes_an_answer(now_s, self._limits["answer_s"], self._limits["haste_s"]):
                 process.kill()
 
     def abandon(self, attempt: Attempt) -> None:

@@ -34,6 +34,8 @@ _MAX_WHY_CHARS = 300
 
 class WarmProcess:
     """
+    A process that is forked for jobs.
+
     Attributes:
         pid: Its own.
         channel: Descriptor to watch for what it says; -1 when it has been closed.
@@ -123,12 +125,20 @@ class WarmProcess:
         self.asked_s = time.monotonic()
         return True
 
-    def owes_an_answer(self, now_s: float, limit_s: float) -> bool:
-        """Whether it has long not told of a pid, or of the end of a job: then it is stuck."""
+    def owes_an_answer(self, now_s: float, limit_s: float, haste_s: float) -> bool:
+        """
+        Whether it has long not told of a pid, or of the end of a job: then it is stuck.
+
+        Args:
+            haste_s: The limit for attempts whose end is wanted.
+        """
         silent = [a for a in self.attempts.values() if not a.pid or (not a.pipes and is_zombie(a.pid))]
         for attempt in set(self._owed) - set(silent):
             del self._owed[attempt]
-        return any(now_s - self._owed.setdefault(attempt, now_s) > limit_s for attempt in silent)
+        return any(
+            now_s - self._owed.setdefault(attempt, now_s) > (haste_s if attempt.verdict else limit_s)
+            for attempt in silent
+        )
 
     def receive(self) -> list[dict[str, Any]]:
         """Return what it has said; at the end of the channel that is closed."""
@@ -138,6 +148,8 @@ class WarmProcess:
                 data = self._socket.recv(_MAX_MESSAGE_BYTES)
             except BlockingIOError:
                 break
+            except ConnectionResetError:
+                continue  # it ended with requests unread; that is told first, and then what it has said
             except OSError:
                 data = b""
             if not data:
@@ -148,9 +160,9 @@ class WarmProcess:
 
     def take_ready(self, watched: list[str]) -> None:
         """Its imports are done; whatever they have printed every job would have to print."""
-        self.was_ready = True
         if not self._socket:
             return  # it has ended since
+        self.was_ready = True
         if noise := self._read_noise():
             self.take_unfit(f"they print: {noise.splitlines()[0]!r}")
         else:

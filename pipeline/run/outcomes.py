@@ -15,6 +15,7 @@ __all__ = ["describe_failure", "job_results", "read_outcome"]
 
 _MAX_MESSAGE = 1000
 _MAX_LINE = 200
+_MAY_NOT_HAVE_BEGUN = (JobState.CANCELLED, JobState.TIMEOUT)
 
 
 def read_outcome(header: Header, payload: bytes) -> Outcome:
@@ -26,7 +27,7 @@ def read_outcome(header: Header, payload: bytes) -> Outcome:
     """
     try:
         state = JobState(header["state"])
-        if state is JobState.REFUSED:
+        if state is JobState.REFUSED or (state in _MAY_NOT_HAVE_BEGUN and "returncode" not in header):
             return Outcome(state, message=one_line(str(header["message"])[:_MAX_MESSAGE]))
         body = json.loads(payload.decode())
         outcome = Outcome(

@@ -4,7 +4,8 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from harness import CLIENTS, WAIT_S, Dispatch, Recipe, eventually, is_running, read_pids, ssh_reach
 
 from pipeline.errors import InputError
+from pipeline.formats.frames import FrameReader
+from pipeline.hosts.session import Session
 from pipeline.model.jobs import CommandJob, ComputeJob, JobState
 from pipeline.model.parameters import Parameters
 from pipeline.run.notices import JobDefaults
@@ -557,6 +560,70 @@ def test_a_job_that_runs_is_so_in_the_store(here: Dispatch, tmp_path: Path) -> N
     reader.close()
     (tmp_path / "gate").touch()
     assert batch.wait(WAIT_S)[1].results["status"] == "OK"
+
+
+class Overheard:
+    """A session; `hear` is called with the kind of each message of the sender's, before that is sent."""
+
+    def __init__(self, session: Session, hear: Callable[[str], None]) -> None:
+        self._session = session
+        self._hear = hear
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def write_now(self, data: bytes) -> int:
+        for header, _ in FrameReader().feed(data):
+            self._hear(header["k"])
+        return self._session.write_now(data)
+
+
+@dataclass(frozen=True)
+class OverheardReach(Reach):
+    """This machine, and what is sent there is heard."""
+
+    method: str = "local"
+    hear: Callable[[str], None] = print
+
+    def open_session(self, host: str) -> Any:
+        return Overheard(super().open_session(host), self.hear)
+
+
+def test_nothing_is_sent_or_acknowledged_before_it_is_in_the_store(tmp_path: Path) -> None:
+    """When a job goes out, a reader of the store finds it dispatched; when its result is acknowledged, ended."""
+    heard: list[tuple[str, list[str]]] = []
+
+    def hear(kind: str) -> None:
+        with dispatch.read_store() as reader:
+            heard.append((kind, [attempt.state.name for attempt in reader.attempts(1)]))
+
+    with Dispatch(tmp_path, OverheardReach(hear=hear)) as dispatch:
+        for program in ("true", "false"):
+            dispatch.run([CommandJob("node1", program)])
+
+    assert [(kind, states) for kind, states in heard if kind in ("run", "ack")] == [
+        ("run", ["DISPATCHED"]),
+        ("ack", ["OK"]),
+        ("run", ["OK", "DISPATCHED"]),
+        ("ack", ["OK", "FAILED"]),
+    ]
+
+
+def test_nobody_is_told_of_a_result_before_it_is_in_the_store(here: Dispatch) -> None:
+    """When a recipe's error is set, a reader of the store finds the job that failed."""
+    found: list[str] = []
+
+    class Error(threading.Event):
+        def set(self) -> None:
+            with here.read_store() as reader:
+                found.extend(job.state.name for job in reader.jobs(1))
+            super().set()
+
+    logger = logging.getLogger("test_recipe")
+    batch = here.dispatcher.submit([CommandJob("node1", "false")], 4, logger, 1, JobDefaults(), Error())
+    batch.wait(WAIT_S)
+
+    assert found == ["FAILED"]
 
 
 # -- as a recipe

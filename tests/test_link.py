@@ -237,7 +237,7 @@ send(result(first, 2, state="FAILED", returncode=1), TOLD)
 
 
 def test_an_unfinished_line_of_a_lost_job_is_written(tmp_path: Path) -> None:
-    """What a job wrote without a newline before its host was lost is in the packed log, marked as unfinished."""
+    """What a job wrote without a newline is in the packed log once its host is lost, while the run goes on."""
     behaviour = """
 hello()
 run = receive_run()
@@ -246,9 +246,10 @@ sys.exit()
 """
     with dispatch_with(tmp_path, behaviour) as dispatch:
         [results] = dispatch.run([CommandJob("bad", "true")])
-        assert results["status"] == "LOST"
+        packed = dispatch.packed_log("bad")
 
-    assert dispatch.packed_log("bad").endswith(b" 1.1 out+| half a line\n")
+    assert results["status"] == "LOST"
+    assert packed.endswith(b" 1.1 out+| half a line\n")
 
 
 def test_a_silent_host_is_lost_after_dead_after(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What goes to a host, over a real pipe: whole frames, in order, however slowly they are taken."""
+"""What goes to a host, over a real pipe and real SSH: whole frames, in order, however slowly they are taken."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ import pytest
 from harness import WAIT_S, eventually
 
 from pipeline.formats.frames import FrameReader, Header, encode_frame
-from pipeline.hosts import local
+from pipeline.hosts import local, ssh
 from pipeline.hosts.session import Session
 from pipeline.model.hosts import Login
 from pipeline.model.parameters import Parameters
@@ -16,7 +16,7 @@ from pipeline.run.sender import Sender
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Session]]:
-    """Start programs that are ended with the test."""
+    """Start programs on this machine that are ended with the test."""
     sessions: list[Session] = []
 
     def start(*command: str) -> Session:
@@ -28,6 +28,17 @@ def start() -> Iterator[Callable[..., Session]]:
         session.close()
 
 
+@pytest.fixture(params=["local", "ssh"])
+def echo(request: pytest.FixtureRequest) -> Iterator[Session]:
+    """A host that sends back what it gets; only the session over SSH would let two threads write in turn."""
+    if request.param == "local":
+        session = local.open_session("localhost", ["cat"], Login(), Parameters())
+    else:
+        session = ssh.open_session("node1", ["cat"], request.getfixturevalue("ssh_pair").login(), Parameters())
+    yield session
+    session.close()
+
+
 def read_frames(session: Session, count: int) -> list[tuple[Header, bytes]]:
     """Read so many frames."""
     reader, frames = FrameReader(), []
@@ -36,10 +47,9 @@ def read_frames(session: Session, count: int) -> list[tuple[Header, bytes]]:
     return frames
 
 
-def test_frames_of_several_threads_arrive_whole_and_each_in_order(start: Callable[..., Session]) -> None:
+def test_frames_of_several_threads_arrive_whole_and_each_in_order(echo: Session) -> None:
     """16 MB of two threads, far more than a pipe holds at once, arrive unharmed though nobody reads at first."""
-    session = start("cat")
-    sender = Sender("localhost", session, 60.0, WAIT_S)
+    sender = Sender(echo.host, echo, 60.0, WAIT_S)
 
     def send(name: str) -> None:
         for number in range(200):
@@ -49,8 +59,8 @@ def test_frames_of_several_threads_arrive_whole_and_each_in_order(start: Callabl
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(WAIT_S)  # never held up by the pipe
-    frames = read_frames(session, 400)
+        thread.join(WAIT_S)  # never held up by the host
+    frames = read_frames(echo, 400)
     sender.close()
 
     for name in ("a", "b"):

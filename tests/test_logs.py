@@ -1,5 +1,6 @@
 """What jobs write: all of it arrives, once and in order, in bounded memory, and through no port by default."""
 
+import io
 import json
 import logging
 import os
@@ -25,6 +26,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from pipeline.errors import PipelineError
 from pipeline.model.jobs import CommandJob, ComputeJob
+from pipeline.recipe.log_setup import LogSetup
 from pipeline.run.log_gate import LogGate
 from pipeline.run.log_writer import LogWriter
 from pipeline.run.reach import Reach
@@ -248,23 +250,35 @@ def test_a_full_disk_under_the_log_stops_nobody(tmp_path: Path, caplog: pytest.L
     assert line.endswith("node1.log: No space left on device; output of jobs is missing there")
 
 
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads that take turns all the time, so that they meet where they must not."""
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval_s)
+
+
+@pytest.mark.usefixtures("hasty_threads")
 def test_threads_may_write_at_the_same_time(tmp_path: Path) -> None:
-    """Lines of four threads, two of them on the same host, are whole and complete in their files."""
+    """Lines of four threads on the same hosts, more than files stay open, are whole and complete in their files."""
     writer = LogWriter(tmp_path, {}, LEVELS)
+    n_hosts, n_threads, n_lines = 70, 4, 100
+    texts = {i: [b"%d %d\n" % (i, n) for n in range(n_lines)] for i in range(n_hosts * n_threads)}
 
-    def write(job_id: int) -> None:
-        for number in range(200):
-            data = b"%d %d\n" % (job_id, number)
-            for piece in (data[:2], data[2:]):  # a line in two batches
-                writer.write(f"node{job_id % 3}", [(job_id, 1, "out", len(piece))], piece, 1.5)
-        writer.write(f"node{job_id % 3}", [], b"", 1.5, [(job_id, 1)])
+    def write(job_ids: range) -> None:
+        for number in range(n_lines):
+            for job_id in job_ids:
+                line = texts[job_id][number]
+                for piece in (line[:2], line[2:]):  # a line in two batches
+                    writer.write(f"node{job_id % n_hosts}", [(job_id, 1, "out", len(piece))], piece, 1.5)
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(write, range(4)))
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(write, [range(i * n_hosts, (i + 1) * n_hosts) for i in range(n_threads)]))
     writer.close()
 
-    files = b"".join(path.read_bytes() for path in sorted(tmp_path.glob("node*.log")))
-    assert unpack(files) == {(i, "out"): b"".join(b"%d %d\n" % (i, n) for n in range(200)) for i in range(4)}
+    files = b"".join(path.read_bytes() for path in tmp_path.glob("node*.log"))
+    assert unpack(files) == {(job_id, "out"): b"".join(lines) for job_id, lines in texts.items()}
 
 
 def test_a_line_is_in_the_file_when_its_job_is_final(tmp_path: Path) -> None:
@@ -383,6 +397,18 @@ def test_levels_of_captured_lines(
     lines = re.findall(r"(\w+) +node\.\S+\.raiser: (to stdout|printed to stderr)$", shown, re.M)
     expected = {(out, "to stdout"), (err, "printed to stderr")}
     assert {(level, text) for level, text in lines} == {(level, text) for level, text in expected if level}
+
+
+def test_each_line_of_the_log_file_has_its_own_second(tmp_path: Path) -> None:
+    """A record shows the second at which it was made, also if that is another one than the line before has."""
+    minute_s = 1_800_000_000
+    with LogSetup(logging.INFO, "%(asctime)s %(message)s", "%S", io.StringIO()) as setup:
+        setup.open_file(tmp_path / "pipeline.log")
+        for second in (7.2, 7.9, 8.0, 7.9, 9.1):  # hosts' clocks may differ: back, too
+            fields = {"created": minute_s + second, "msg": second, "levelno": logging.INFO}
+            logging.getLogger().handle(logging.makeLogRecord(fields))
+
+    assert (tmp_path / "pipeline.log").read_text() == "07 7.2\n07 7.9\n08 8.0\n07 7.9\n09 9.1\n"
 
 
 # -- over TCP

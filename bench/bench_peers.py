@@ -9,10 +9,11 @@ import argparse
 import json
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,25 +24,23 @@ from peers.works import Work
 from report import Row, about, as_json, table
 from running import Sample, run_peer
 
+from pipeline.errors import PipelineError
 from pipeline.testing import SshHosts, is_sshd_available, ssh_hosts
 
 LEAST_JOBS = 100  # of a peer that gets a share
 
 
 def main() -> int:
-    """Measure what was asked for, print the table, and write it."""
+    """Measure what was asked for, print the table, and write it: of what there is, if something ends us before."""
     options = parse_options()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # hosts and peers end with us
     rows: list[Row] = []
-    for name in options.only:
-        tell(f"{name}: {TASKS[name].what}")
-        rows += measure(name, TASKS[name], options)
-    lines = about(options)
-    text = f"{lines}\n\n{table(rows)}\n"
-    print(text, end="")
-    if options.output:
-        Path(f"{options.output}.txt").write_text(text)
-        Path(f"{options.output}.json").write_text(json.dumps(as_json(rows, options), indent=1) + "\n")
+    try:
+        for name in options.only:
+            tell(f"{name}: {TASKS[name].what}")
+            measure(name, TASKS[name], options, rows)
+    finally:
+        show(rows, options)
     return 0
 
 
@@ -67,10 +66,20 @@ def parse_options(words: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def measure(name: str, task: Task, options: argparse.Namespace) -> list[Row]:
-    """Run all peers of a work in turn, several rounds."""
-    rows = [Row(name, task, peer, jobs_of(task, options.scale)) for peer in PEERS if name in peer.tasks]
-    rows = [row for row in rows if row.peer.name in options.peers]
+def show(rows: Sequence[Row], options: argparse.Namespace) -> None:
+    """Print the table, and write it if that was asked for."""
+    text = f"{about(options)}\n\n{table(rows)}\n"
+    print(text, end="", flush=True)
+    if options.output:
+        Path(f"{options.output}.txt").write_text(text)
+        Path(f"{options.output}.json").write_text(json.dumps(as_json(rows, options), indent=1) + "\n")
+
+
+def measure(name: str, task: Task, options: argparse.Namespace, all_rows: list[Row]) -> None:
+    """Run all peers of a work in turn, several rounds; their rows are in `all_rows` from the start."""
+    peers = [peer for peer in PEERS if name in peer.tasks and peer.name in options.peers]
+    rows = [Row(name, task, peer, jobs_of(task, options.scale)) for peer in peers]
+    all_rows += rows
     with hosts_for(task, options.scale) as hosts:
         for row in rows:
             row.problem = row.peer.missing or (hosts if isinstance(hosts, str) and row.peer.over_ssh else "")
@@ -79,7 +88,6 @@ def measure(name: str, task: Task, options: argparse.Namespace) -> list[Row]:
                 if not row.problem:
                     tell(f"{name}, round {number + 1}: {row.peer.name}")
                     add_sample(row, hosts if isinstance(hosts, SshHosts) else None, options)
-    return rows
 
 
 def add_sample(row: Row, hosts: SshHosts | None, options: argparse.Namespace) -> None:
@@ -119,7 +127,18 @@ def hosts_of(task: Task, scale: float) -> int:
 
 @contextmanager
 def hosts_for(task: Task, scale: float) -> Iterator[SshHosts | str]:
-    """Yield the hosts of a work, or why there are none."""
+    """Yield the hosts of a work, or why there are none. What the block raises is not caught."""
+    with ExitStack() as stack:
+        try:
+            hosts = stack.enter_context(started_hosts(task, scale))
+        except (OSError, subprocess.SubprocessError, PipelineError) as error:
+            hosts = str(error)
+        yield hosts
+
+
+@contextmanager
+def started_hosts(task: Task, scale: float) -> Iterator[SshHosts | str]:
+    """Start the hosts of a work; yield what is missing for it where that is known before."""
     n = hosts_of(task, scale)
     if task.hosts > 1 and (problem := namespaces.why_not()):
         yield problem

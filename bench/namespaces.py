@@ -20,17 +20,13 @@ _CLONE_NEWNET = 0x40000000
 
 
 def why_not() -> str:
-    """Say what is missing for it; empty if nothing is."""
+    """Say what is missing for it; empty if nothing is. What the kernel does not allow is seen when it is tried."""
     if os.getuid():
         return "network namespaces need root"
     if not shutil.which("ip"):
         return "no ip on PATH (Debian: apt install iproute2)"
     if not is_sshd_available():
         return "no sshd (Debian: apt install openssh-server)"
-    done = subprocess.run(["ip", "netns", "add", HUB], capture_output=True, text=True, timeout=TIMEOUT_S)
-    if done.returncode:
-        return done.stderr.strip()
-    ip("netns", "delete", HUB)
     return ""
 
 
@@ -40,6 +36,9 @@ def namespace_hosts(n: int, python: str) -> Iterator[SshHosts]:
     Start n hosts, node1 to node<n>; within the block this process, and what it starts, is in the master's namespace.
 
     Each sshd has its default limits. All is ended and removed when the block is left.
+
+    Raises:
+        OSError, subprocess.SubprocessError, PipelineError: They cannot be started here.
     """
     with ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix="pipeline-bench-"))
@@ -113,8 +112,12 @@ def enter(path: str) -> None:
 
 
 def ip(*words: str) -> None:
-    """Run `ip`."""
-    subprocess.run(["ip", *words], stdin=subprocess.DEVNULL, check=True, timeout=TIMEOUT_S)
+    """Run `ip`; an OSError tells what it complains."""
+    done = subprocess.run(
+        ["ip", *words], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S
+    )
+    if done.returncode:
+        raise OSError(f"ip {' '.join(words)}: {' | '.join(done.stderr.splitlines())}")
 
 
 def refused(hosts: SshHosts) -> int:

@@ -76,7 +76,7 @@ def table(rows: Sequence[Row]) -> str:
 def cells(row: Row, reference: Row | None) -> tuple[str, ...]:
     """Return a row as text."""
     if not row.samples:
-        return (row.work, row.peer.name, *["-"] * 7, f"not measured: {row.problem}")
+        return (row.work, row.peer.name, *["-"] * 7, f"not measured: {row.problem or 'ended before its turn'}")
     rates = sorted(map(rate, row.samples))
     both = ratios(row, reference)
     return (

@@ -1,6 +1,8 @@
 """The benchmarks' driver; what it compares with need not be installed for this."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +15,10 @@ PEERS = Path(__file__).parents[1] / "bench/bench_peers.py"
 TIMEOUT_S = 60.0
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the driver."""
-    return subprocess.run([sys.executable, PEERS, *words], capture_output=True, text=True, timeout=TIMEOUT_S)
+    words, environment = (sys.executable, str(PEERS), *words), {**os.environ, **environment}
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
 
 
 def test_help_names_works_and_peers():
@@ -59,6 +62,41 @@ def test_peer_that_fails_has_a_row_with_the_reason():
     """A way that does not end in time is not left out of the table."""
     done = run("--only", "true", "--peers", "xargs", "--rounds", "1", "--scale", "1", "--timeout", "0.01")
     assert "not measured: no end after 0.01 s" in done.stdout
+
+
+@pytest.mark.skipif(not is_sshd_available(), reason="sshd is not installed (Debian: openssh-server)")
+def test_hosts_that_cannot_be_started_cost_only_their_rows(tmp_path):
+    """With an sshd that does not start, ways over SSH have a row that says so, the others are measured."""
+    (tmp_path / "sshd").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "sshd").chmod(0o755)
+
+    done = run(
+        *("--only", "true", "--peers", "pipeline ssh,xargs", "--rounds", "1", "--scale", "0.002"),
+        *("-o", str(tmp_path / "table")),
+        PATH=f"{tmp_path}:{os.environ['PATH']}",
+    )
+
+    assert done.returncode == 0, done.stderr
+    ours, theirs = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert ours["problem"].startswith("sshd of node1 on "), ours
+    assert (theirs["problem"], len(theirs["samples"])) == ("", 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
+def test_what_was_measured_is_shown_when_it_is_ended_early(number, tmp_path):
+    """A signal leaves a table of the runs until then, and an exit status that is not 0."""
+    words = ["--only", "true,example", "--peers", "xargs,python SCRIPT", "--rounds", "1000000", "--scale", "0.002"]
+    words, environment = [sys.executable, str(PEERS), *words], {**os.environ, "TMPDIR": str(tmp_path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, env=environment, text=True, **pipes) as driver:
+        assert any("true, round 2: xargs" in line for line in driver.stderr)
+        driver.send_signal(number)
+        stdout, stderr = driver.communicate(timeout=TIMEOUT_S)
+
+    assert driver.returncode, stderr
+    (measured,) = (line.split() for line in stdout.splitlines() if line.startswith("true "))
+    assert measured[:3] == ["true", "xargs", "10"]
+    assert float(measured[4]) > 0.0
 
 
 def test_unknown_work_is_refused():

@@ -100,7 +100,7 @@ def note(row: Row) -> str:
     if row.jobs == 1:
         whole_s = [sample.all_s(1) for sample in row.samples]
         notes.append(f"{min(whole_s):.3f}-{max(whole_s):.3f} s")
-    if row.peer.is_ours and row.peer.over_ssh:
+    if first.cpu_s and row.peer.over_ssh:
         notes.append(f"master CPU {1e3 * row.median(lambda sample: sample.cpu_s / sample.jobs):.2f} ms/job")
     if first.first_jobs_s and row.task.hosts > 1:
         notes.append(f"a job on every host after {row.median(lambda sample: sample.first_jobs_s):.2f} s")

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import time
@@ -15,7 +14,7 @@ from peers.works import BEGAN, Work
 
 from pipeline.testing.processes import find_processes, kill_processes
 
-_TOLD = re.compile(r"^(work_s|first_jobs_s) = (\S+)$", re.MULTILINE)  # by our recipe
+_TOLD = re.compile(r"^(work_s|cpu_s|first_jobs_s) = (\S+)$", re.MULTILINE)  # by our recipe
 _MARK = "PEER_RUN"  # in the environment of all that a run starts
 STOP_TIMEOUT_S = 10.0
 
@@ -29,7 +28,7 @@ class Sample:
         jobs: How many there were.
         start_s: Before the first job could be taken, and for us also after the last.
         work_s: All jobs.
-        cpu_s: CPU of the program and all it waited for: over SSH that of the master alone.
+        cpu_s: CPU of our master meanwhile, without agents and `ssh` clients; 0 where nobody tells.
         first_jobs_s: From the start until every host had begun a job; 0 where nobody tells.
         refused: Connections turned away by an sshd.
         problem: Why the figures say nothing; empty if they do.
@@ -50,12 +49,11 @@ class Sample:
 
 def run_peer(command: Command, work: Work, timeout_s: float) -> Sample:
     """Run a peer on a work whose files are there."""
-    began_s, cpu_s = time.monotonic(), children_cpu_s()
+    began_s = time.monotonic()
     ended_s, problem = run_to_end(command, work, {BEGAN: str(began_s)}, timeout_s)
-    whole_s, cpu_s = ended_s - began_s, children_cpu_s() - cpu_s
     problem = problem or work.problem(list(work.folder.glob(command.lines)))
-    sample = read_times((work.folder / "stdout").read_text(errors="replace"), work.count, whole_s)
-    return replace(sample, cpu_s=cpu_s, problem=problem)
+    sample = read_times((work.folder / "stdout").read_text(errors="replace"), work.count, ended_s - began_s)
+    return replace(sample, problem=problem)
 
 
 def run_to_end(command: Command, work: Work, told: Mapping[str, str], timeout_s: float) -> tuple[float, str]:
@@ -103,12 +101,6 @@ def read_times(stdout: str, jobs: int, whole_s: float) -> Sample:
     told = {name: float(value) for name, value in _TOLD.findall(stdout)}
     if told:  # ours: what is not work is start and end
         first_jobs_s = told["first_jobs_s"] if 0.0 < told["first_jobs_s"] < whole_s else 0.0
-        return Sample(jobs, whole_s - told["work_s"], told["work_s"], first_jobs_s=first_jobs_s)
+        return Sample(jobs, whole_s - told["work_s"], told["work_s"], told["cpu_s"], first_jobs_s)
     last = stdout.rstrip().rpartition("\n")[2]
     return Sample(jobs, **json.loads(last)) if last.startswith('{"start_s"') else Sample(jobs, 0.0, whole_s)
-
-
-def children_cpu_s() -> float:
-    """Return the CPU time of all programs that have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime

@@ -58,6 +58,20 @@ def test_table_has_what_a_shell_offers_over_ssh(tmp_path):
     assert [(row["way"], row["problem"], len(row["samples"])) for row in rows] == [(name, "", 1) for name in names]
 
 
+@pytest.mark.skipif(not is_sshd_available(), reason="sshd is not installed (Debian: openssh-server)")
+def test_cpu_time_is_that_of_our_master_alone(tmp_path):
+    """A way of ours over SSH tells it from before the first job to after the last; nobody else has any."""
+    done = run(
+        *("--only", "log_line", "--peers", "pipeline openssh,xargs ssh", "--rounds", "1", "--scale", "0.001"),
+        *("-o", str(tmp_path / "table")),
+    )
+
+    ours, theirs = (row["samples"][0] for row in json.loads((tmp_path / "table.json").read_text())["rows"])
+    assert f"master CPU {1e3 * ours['cpu_s'] / ours['jobs']:.2f} ms/job" in done.stdout
+    assert 0.0 < ours["cpu_s"] < ours["work_s"]
+    assert theirs["cpu_s"] == 0.0
+
+
 def test_peer_that_fails_has_a_row_with_the_reason():
     """A way that does not end in time is not left out of the table."""
     done = run("--only", "true", "--peers", "xargs", "--rounds", "1", "--scale", "1", "--timeout", "0.01")

@@ -69,11 +69,6 @@ class Peer:
     share: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def is_ours(self) -> bool:
-        """It is what this project makes."""
-        return self.name.startswith("pipeline")
-
-    @property
     def missing(self) -> str:
         """Why it cannot be run; empty if it can."""
         reasons = read_reasons()

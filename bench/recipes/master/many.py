@@ -17,6 +17,7 @@ class many(BaseRecipe, RemoteCommand):
     }
     outputs = {  # noqa: RUF012
         "work_s": FloatField(help="From the first job handed over to the last result"),
+        "cpu_s": FloatField(help="Processor time of the master meanwhile"),
         "first_jobs_s": FloatField(help="From PEER_BEGAN_S in the environment until every host had begun a job"),
     }
 
@@ -24,9 +25,10 @@ class many(BaseRecipe, RemoteCommand):
         super().go()
         hosts = self.inputs["hosts"]
         jobs = [self.job(hosts[number % len(hosts)], number) for number in range(self.inputs["jobs"])]
-        handed_over_s = time.monotonic()
+        handed_over_s, began_cpu_s = time.monotonic(), time.process_time()
         self._schedule_jobs(jobs)
         self.outputs["work_s"] = round(time.monotonic() - handed_over_s, 4)
+        self.outputs["cpu_s"] = round(time.process_time() - began_cpu_s, 6)
         self.outputs["first_jobs_s"] = round(last_first(jobs) - float(os.environ.get("PEER_BEGAN_S", 0)), 3)
         return 1 if self.error.is_set() else 0
 

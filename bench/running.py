@@ -27,7 +27,7 @@ class Sample:
     Attributes:
         jobs: How many there were.
         start_s: Before the first job could be taken, and for us also after the last.
-        work_s: All jobs.
+        work_s: All jobs; for us with the connection and the start of the agents.
         cpu_s: CPU of our master meanwhile, without agents and `ssh` clients; 0 where nobody tells.
         first_jobs_s: From the start until every host had begun a job; 0 where nobody tells.
         refused: Connections turned away by an sshd.

@@ -17,5 +17,6 @@ class Touch(luigi.Task):
 if __name__ == "__main__":
     work, _ = read_words(__doc__)
     clock = Clock()
+    clock.ready()
     luigi.build([Touch(path) for path in work.inputs], workers=work.at_once, local_scheduler=True, log_level="ERROR")
     clock.tell()

@@ -13,5 +13,6 @@ def touch(path, output):
 
 if __name__ == "__main__":
     clock = Clock()
+    clock.ready()
     pipeline_run([touch], multiprocess=work.at_once, verbose=0, history_file=str(work.folder / "history.sqlite"))
     clock.tell()

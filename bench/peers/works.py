@@ -101,9 +101,9 @@ class Clock:
         """Take the start from the driver, which is before Python and its imports."""
         self._began_s = self._ready_s = float(os.environ.get(BEGAN, time.monotonic()))
 
-    def ready(self) -> None:
-        """All is up, jobs can come."""
-        self._ready_s = time.monotonic()
+    def ready(self, ready_s: float | None = None) -> None:
+        """All is up, jobs can come: now, if they could not earlier."""
+        self._ready_s = time.monotonic() if ready_s is None else ready_s
 
     def tell(self, ended_s: float | None = None) -> None:
         """Print for the driver how long the start took and how long the jobs; they have ended now, if not earlier."""

@@ -1,5 +1,6 @@
 """The benchmarks' driver; what it compares with need not be installed for this."""
 
+import importlib
 import json
 import os
 import signal
@@ -111,6 +112,19 @@ def test_what_was_measured_is_shown_when_it_is_ended_early(number, tmp_path):
     (measured,) = (line.split() for line in stdout.splitlines() if line.startswith("true "))
     assert measured[:3] == ["true", "xargs", "10"]
     assert float(measured[4]) > 0.0
+
+
+def test_reason_stays_when_a_program_has_the_name_of_a_package(tmp_path, monkeypatch):
+    """A `celery` on PATH is not the package; a `redis-server` there is all that is needed."""
+    monkeypatch.syspath_prepend(PEERS.parent)
+    install_peers = importlib.import_module("install_peers")
+    monkeypatch.setattr(install_peers, "REASONS", tmp_path / "reasons.json")
+    for name in ("celery", "redis-server"):
+        (tmp_path / name).touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "reasons.json").write_text('{"celery": "no network", "redis-server": "no network"}')
+
+    assert install_peers.read_reasons() == {"celery": "no network"}
 
 
 def test_unknown_work_is_refused():

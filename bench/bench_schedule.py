@@ -2,7 +2,7 @@
 The scheduler alone: no host, no process, no clock. What an event costs, what a job takes, and how both grow.
 
 Every job is submitted, started, reported as running and as ended well; each host has four slots. Jobs have one host,
-or three to choose from, two of them drawn by lot. Each row is a process of its own.
+or three to choose from, two of them drawn by lot, or all the same pair. Each row is a process of its own.
 """
 
 import argparse
@@ -25,6 +25,7 @@ ROWS = [  # jobs, hosts, hosts a job may run on
     *((100_000, hosts, 1) for hosts in (1, 10, 100, 10_000)),
     *((jobs, 1000, 3) for jobs in (10_000, 100_000)),
     *((100_000, hosts, 3) for hosts in (10, 100, 10_000)),
+    *((jobs, 2, 2) for jobs in (100_000, 1_000_000)),
 ]
 LOTS = random.Random(1)  # noqa: S311  # the same jobs in each run
 TIMEOUT_S = 900.0
@@ -59,7 +60,7 @@ def simulate(jobs: int, hosts: int, choice: int) -> dict[str, float]:
     names = [f"node{number:05}" for number in range(hosts)]
     before_bytes = resident_bytes()
     began_s = time.process_time()
-    plans = (JobPlan(i, (names[i % hosts], *LOTS.sample(names, choice - 1)), SLOTS) for i in range(jobs))
+    plans = (JobPlan(i, may_run_on(names, i, choice), SLOTS) for i in range(jobs))
     schedule = Schedule(Parameters(), lambda: 0.5)
     schedule.handle(Submitted(tuple(plans)), 0.0)
     kb_per_job = (resident_bytes() - before_bytes) / jobs / 1000
@@ -79,6 +80,11 @@ def simulate(jobs: int, hosts: int, choice: int) -> dict[str, float]:
         raise SystemExit(f"{ended} of {jobs} jobs ended")
     us_per_event = (time.process_time() - began_s) / events * 1e6
     return {"events": events, "us_per_event": us_per_event, "kb_per_job": kb_per_job}
+
+
+def may_run_on(names: list[str], number: int, choice: int) -> tuple[str, ...]:
+    """Return the hosts of a job: one in turn and others by lot, or all of them, in the same order for all jobs."""
+    return tuple(names) if choice == len(names) else (names[number % len(names)], *LOTS.sample(names, choice - 1))
 
 
 def resident_bytes() -> int:

@@ -13,13 +13,13 @@ import struct
 import sys
 
 from pipeline.node import warm_job
-from pipeline.node.fitness import Unfit, Watch, watched_files
+from pipeline.node.fitness import Watch, watched_files
 from pipeline.node.prefix import run_prefix
 
 TYPE_CHECKING = False  # see node/script.py
 if TYPE_CHECKING:
     from types import CodeType
-    from typing import Any
+    from typing import Any, Callable, NoReturn
 
 __all__ = ["serve"]
 
@@ -42,12 +42,15 @@ def serve(channel_number: int, script: str) -> CodeType:
     """
     os.set_inheritable(channel_number, False)
     channel = socket.socket(fileno=channel_number)
-    try:
-        code, watched = _prepare(script, channel)
-    except BaseException as error:  # noqa: BLE001  # whatever the imports raise, SystemExit too
-        why = str(error) if isinstance(error, Unfit) else f"{type(error).__name__}: {error}"
+
+    def refuse(why: str) -> NoReturn:
         _tell(channel, {"k": "unfit", "why": why[:1000]})
         os._exit(1)
+
+    try:
+        code, watched = _prepare(script, channel, refuse)
+    except BaseException as error:  # noqa: BLE001  # whatever the imports raise, SystemExit too
+        refuse(f"{type(error).__name__}: {error}")
     woken, wakeup = os.pipe()
     for descriptor in (woken, wakeup):
         os.set_blocking(descriptor, False)
@@ -67,13 +70,13 @@ def serve(channel_number: int, script: str) -> CodeType:
     return code
 
 
-def _prepare(script: str, channel: socket.socket) -> tuple[CodeType, list[str]]:
+def _prepare(script: str, channel: socket.socket, refuse: Callable[[str], NoReturn]) -> tuple[CodeType, list[str]]:
     source = _read(script)
     path = os.path.abspath(script) if sys.version_info >= (3, 9) else script
     tree = ast.parse(source, path)
     code = compile(source, path, "exec", dont_inherit=True)
     warm_job.prepare(path)
-    watch = Watch(script)
+    watch = Watch(script, refuse)
     with watch:
         run_prefix(tree, path)
         sys.stdout.flush()
@@ -84,7 +87,7 @@ def _prepare(script: str, channel: socket.socket) -> tuple[CodeType, list[str]]:
         node.rehearse()
     warm_job.rehearse_fork()
     warm_job.note_what_is_there(channel)
-    return code, watched_files(path)
+    return code, watched_files(path, watch.files)
 
 
 class _Server:

@@ -236,6 +236,29 @@ def test_a_change_is_seen(start: Start, tmp_path: Path, name: str) -> None:
     assert result.header["warm"]
 
 
+@pytest.mark.parametrize("file", ["select.py", "ast/__init__.py", "json/__init__.py"])
+def test_a_module_of_the_name_of_one_of_pythons(start: Start, tmp_path: Path, file: str) -> None:
+    """A script that has one beside it gets that one, though the warm process itself has imported the other."""
+    (tmp_path / "ast").mkdir()
+    (tmp_path / "json").mkdir()
+    write(tmp_path, "mine = 'mine'", file)
+    name = file.partition("/")[0].partition(".")[0]
+    agent = start()
+
+    result = agent.run_script(write(tmp_path, f"import {name}\nprint({name}.mine)"))
+
+    assert (result.header["warm"], result.out) == (False, b"mine\n")
+    assert f"a module {name} of yours hides Python's" in agent.notes[0]
+
+
+def test_directories_of_the_names_of_pythons_modules_do_no_harm(start: Start, tmp_path: Path) -> None:
+    """What is no module hides none."""
+    (tmp_path / "select").mkdir()
+    write(tmp_path, "", "ast.txt")
+
+    assert start().run_script(write(tmp_path, "import ast, select")).header["warm"]
+
+
 def test_a_script_that_was_mended_gets_a_process(start: Start, tmp_path: Path) -> None:
     """What did not suit is looked at again when it has changed."""
     path = write(tmp_path, "import beside\n")

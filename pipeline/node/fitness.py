@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib.machinery import PathFinder
+from itertools import takewhile
 
 from pipeline.node import PER_JOB
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, Callable, NoReturn
 
-__all__ = ["Watch", "watched_files"]
+__all__ = ["Watch", "hiding_module", "watched_files"]
 
 _DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dri", "/dev/infiniband")
 _STARTING = {"fork", "forkpty", "fork_exec", "posix_spawn", "posix_spawnp", "system", "execv", "execve"}
@@ -149,6 +151,17 @@ class Watch:
                 return True
             frame = frame.f_back
         return False
+
+
+def hiding_module() -> str | None:
+    """Return the name of a module that the script would find in place of one that is imported already, if any."""
+    places = list(takewhile(lambda place: place != os.path.dirname(os.__file__), sys.path))
+    for name, module in list(sys.modules.items()):
+        if "." not in name and name not in sys.builtin_module_names and name != "__main__":
+            spec = PathFinder.find_spec(name, places)
+            if spec and spec.loader and spec.origin != getattr(module, "__file__", None):
+                return name
+    return None
 
 
 def _telling_list(tell: Callable[[], None]) -> Any:

@@ -13,7 +13,7 @@ import struct
 import sys
 
 from pipeline.node import warm_job
-from pipeline.node.fitness import Watch, watched_files
+from pipeline.node.fitness import Watch, hiding_module, watched_files
 from pipeline.node.prefix import run_prefix
 
 TYPE_CHECKING = False  # see node/script.py
@@ -76,6 +76,8 @@ def _prepare(script: str, channel: socket.socket, refuse: Callable[[str], NoRetu
     tree = ast.parse(source, path)
     code = compile(source, path, "exec", dont_inherit=True)
     warm_job.prepare(path)
+    if name := hiding_module():
+        refuse(f"a module {name} of yours hides Python's")
     watch = Watch(script, refuse)
     with watch:
         run_prefix(tree, path)

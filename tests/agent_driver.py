@@ -99,7 +99,7 @@ class AgentDriver:
         notes: What it wants to have in the log.
     """
 
-    def __init__(self, python: str, directory: Path, **setup: Any) -> None:
+    def __init__(self, python: str, directory: Path, /, **setup: Any) -> None:
         """Start it on an interpreter; `setup` replaces what the master says by default."""
         self.directory = directory
         self.kinds: dict[int, list[str]] = defaultdict(list)
@@ -274,7 +274,7 @@ class AgentDriver:
 
 
 @contextlib.contextmanager
-def running_agent(python: str, directory: Path, **setup: Any) -> Iterator[AgentDriver]:
+def running_agent(python: str, directory: Path, /, **setup: Any) -> Iterator[AgentDriver]:
     """Run an agent and end it."""
     agent = AgentDriver(python, directory, **setup)
     try:

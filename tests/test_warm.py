@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -257,6 +258,30 @@ def test_directories_of_the_names_of_pythons_modules_do_no_harm(start: Start, tm
     write(tmp_path, "", "ast.txt")
 
     assert start().run_script(write(tmp_path, "import ast, select")).header["warm"]
+
+
+def test_a_python_in_a_pid_namespace_of_its_own(start: Start, tmp_path: Path) -> None:
+    """A forked job could tell only what its pid is in there; so it is started, and the agent knows it."""
+    wrapper = write(tmp_path, f'#!/bin/sh\nexec unshare -r --pid --fork "{sys.executable}" "$@"\n', "python")
+    os.chmod(wrapper, 0o700)
+    if subprocess.run([wrapper, "-c", ""], capture_output=True, timeout=20).returncode:
+        pytest.skip("needs the right to make namespaces")
+    agent = start(python=wrapper)
+
+    result = agent.run_script(write(tmp_path, "import os\nprint(os.getpid())"))
+
+    assert (result.header["warm"], result.out) == (False, b"1\n")
+    assert "PID namespace" in agent.notes[0]
+
+
+def test_a_python_behind_a_wrapper_forks(start: Start, tmp_path: Path) -> None:
+    """One that stays as its parent, as some environments have, does no harm."""
+    wrapper = write(tmp_path, f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n', "python")
+    os.chmod(wrapper, 0o700)
+
+    result = start(python=wrapper).run_script(write(tmp_path, "print(1)"))
+
+    assert (result.header["warm"], result.out) == (True, b"1\n")
 
 
 def test_a_script_that_was_mended_gets_a_process(start: Start, tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ def serve(channel_number: int, script: str) -> CodeType:
 
 
 def _prepare(script: str, channel: socket.socket, refuse: Callable[[str], NoReturn]) -> tuple[CodeType, list[str]]:
+    if not _sees_agent(channel):
+        refuse("their Python has a PID namespace of its own")
     source = _read(script)
     path = os.path.abspath(script) if sys.version_info >= (3, 9) else script
     tree = ast.parse(source, path)
@@ -90,6 +92,12 @@ def _prepare(script: str, channel: socket.socket, refuse: Callable[[str], NoRetu
     warm_job.rehearse_fork()
     warm_job.note_what_is_there(channel)
     return code, watched_files(path, watch.files)
+
+
+def _sees_agent(channel: socket.socket) -> bool:
+    """Whether the maker of the channel has a pid here; if not, it would take our pids for those of others."""
+    pid, _, _ = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return bool(pid)
 
 
 class _Server:

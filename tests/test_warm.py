@@ -1,6 +1,7 @@
 """Warm processes: when a script gets one, when it must not, how long it lives, and what happens when it does not."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -531,6 +532,24 @@ def test_many_at_once(start: Start, tmp_path: Path) -> None:
     assert [result.returncode for result in results] == list(range(100))
     assert [int(result.out) for result in results] == [agent.pids[job_id] for job_id in jobs]
     assert sum(result.header["warm"] for result in results) > 10
+
+
+def test_a_process_short_of_descriptors_lets_jobs_be_started(start: Start, tmp_path: Path) -> None:
+    """What it cannot take in, all of it or some, is not lost: the job runs the other way, and the next is forked."""
+    agent = start()
+    path = write(tmp_path, "import os\nprint(len(os.listdir('/proc/self/fd')))")
+    agent.run_script(path)
+    limits, warm = resource.prlimit(warm_pid(agent), resource.RLIMIT_NOFILE), {}
+
+    for free in range(4):
+        count = len(os.listdir(f"/proc/{warm_pid(agent)}/fd"))
+        resource.prlimit(warm_pid(agent), resource.RLIMIT_NOFILE, (count + free, limits[1]))
+        warm[free] = agent.run_script(path)
+        resource.prlimit(warm_pid(agent), resource.RLIMIT_NOFILE, limits)
+
+    assert [(r.state, r.err, r.header["warm"]) for r in warm.values()] == [("OK", b"", False)] * 4
+    assert agent.run_script(path).header["warm"]
+    assert len(os.listdir(f"/proc/{warm_pid(agent)}/fd")) == count
 
 
 def test_numpy_works_and_draws_other_numbers_in_each_job(start: Start, tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 _MAX_REQUEST_BYTES = 1 << 20
-_MAX_DESCRIPTORS = 4
-_ANCILLARY_BYTES = socket.CMSG_SPACE(_MAX_DESCRIPTORS * struct.calcsize("i"))
+_DESCRIPTORS = 3  # output, errors, and the channel of a Node
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_DESCRIPTORS * struct.calcsize("i"))
 _MAX_GROWTH_BYTES = 64 << 20  # what a process has grown by since it was ready is what its forks cost more
 _LOOK_EVERY = 256  # requests
 
@@ -133,8 +133,11 @@ class _Server:
         if not data:
             os._exit(0)
         request, _ = _parse(data)
-        warm_job.dress(request)
         try:
+            # The system leaves out those that there is no room for.
+            if len(descriptors) < _DESCRIPTORS or request["channel"] >= os.sysconf("SC_OPEN_MAX"):
+                raise OSError("too many open files")
+            warm_job.dress(request)
             pid = os.fork()
         except OSError as error:
             _tell(self._channel, {"k": "failed", "id": request["id"], "why": str(error)})

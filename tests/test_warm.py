@@ -552,6 +552,22 @@ def test_a_process_short_of_descriptors_lets_jobs_be_started(start: Start, tmp_p
     assert len(os.listdir(f"/proc/{warm_pid(agent)}/fd")) == count
 
 
+@pytest.mark.parametrize("count", [300, 1500])
+def test_a_script_of_many_modules(start: Start, tmp_path: Path, count: int) -> None:
+    """It is forked, or started with a note when their names are too many for a message."""
+    package = tmp_path / ("p" * 100)
+    package.mkdir()
+    for number in range(count):
+        write(package, "", f"m{number:0100d}.py")
+    agent = start()
+    imports = "".join(f"import {package.name}.m{number:0100d}\n" for number in range(count))
+
+    result = agent.run_script(write(tmp_path, imports), environment={"PYTHONDONTWRITEBYTECODE": "1"})
+
+    assert result.header["warm"] == (count == 300)
+    assert [note.partition(": they ")[2] for note in agent.notes] == ["import too many modules"] * (count > 300)
+
+
 def test_numpy_works_and_draws_other_numbers_in_each_job(start: Start, tmp_path: Path) -> None:
     """What is computed with it in a fork is what is computed in a Python of its own, random numbers are new ones."""
     pytest.importorskip("numpy", reason="needs numpy: pip install numpy")

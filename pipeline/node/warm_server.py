@@ -27,6 +27,7 @@ _MAX_REQUEST_BYTES = 1 << 20
 _DESCRIPTORS = 3  # output, errors, and the channel of a Node
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_DESCRIPTORS * struct.calcsize("i"))
 _MAX_GROWTH_BYTES = 64 << 20  # what a process has grown by since it was ready is what its forks cost more
+_MAX_READY_BYTES = 200_000  # a packet; the system has room for 212,992 bytes by default
 _LOOK_EVERY = 256  # requests
 
 _parse = json.JSONDecoder().raw_decode  # `json.loads` also looks for white space, with a regular expression
@@ -51,6 +52,9 @@ def serve(channel_number: int, script: str) -> CodeType:
         code, watched = _prepare(script, channel, refuse)
     except BaseException as error:  # noqa: BLE001  # whatever the imports raise, SystemExit too
         refuse(f"{type(error).__name__}: {error}")
+    ready = json.dumps({"k": "ready", "watched": watched}).encode("ascii")
+    if len(ready) > _MAX_READY_BYTES:
+        refuse("they import too many modules")
     woken, wakeup = os.pipe()
     for descriptor in (woken, wakeup):
         os.set_blocking(descriptor, False)
@@ -59,7 +63,7 @@ def serve(channel_number: int, script: str) -> CodeType:
     server = _Server(channel, woken)
     gc.collect()
     gc.freeze()
-    _tell(channel, {"k": "ready", "watched": watched})
+    _send(channel, ready)
     request, descriptors = server.wait_for_job()
     # From here on a child; the agent must know it before it runs anything.
     _signal.set_wakeup_fd(old_wakeup)

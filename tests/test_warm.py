@@ -238,6 +238,20 @@ def test_a_change_is_seen(start: Start, tmp_path: Path, name: str) -> None:
     assert result.header["warm"]
 
 
+def test_a_change_of_what_a_module_has_read_is_seen(start: Start, tmp_path: Path) -> None:
+    """A file that an import of the user's read is heeded as the modules are."""
+    write(tmp_path, "old", "its.conf")
+    write(tmp_path, "import pathlib\ntext = pathlib.Path(__file__).with_name('its.conf').read_text()", "beside.py")
+    path = write(tmp_path, "import beside\nprint(beside.text)")
+    agent = start()
+    assert agent.run_script(path).out == b"old\n"
+
+    write(tmp_path, "newer", "its.conf")
+
+    result = agent.run_script(path)
+    assert (result.header["warm"], result.out) == (True, b"newer\n")
+
+
 @pytest.mark.parametrize("file", ["select.py", "ast/__init__.py", "json/__init__.py"])
 def test_a_module_of_the_name_of_one_of_pythons(start: Start, tmp_path: Path, file: str) -> None:
     """A script that has one beside it gets that one, though the warm process itself has imported the other."""

@@ -121,6 +121,11 @@ def warm_pid(agent: AgentDriver) -> int:
     return pid
 
 
+def opened(pid: int) -> list[str]:
+    """Return the names of the files that a process has open."""
+    return [os.path.realpath(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+
+
 def test_the_first_job_of_a_script_is_started_and_later_ones_are_forked(start: Start, tmp_path: Path) -> None:
     """One job alone does not pay for a warm process; the second has one started, and waits for it."""
     agent = start(warm=True)
@@ -236,6 +241,23 @@ def test_a_change_is_seen(start: Start, tmp_path: Path, name: str) -> None:
 
     assert result.out == (b"newer old\n" if name == "script.py" else b"old newer\n")
     assert result.header["warm"]
+
+
+def test_a_change_while_imports_run_is_seen(start: Start, tmp_path: Path, go: int) -> None:
+    """What was imported just before it changed is not what later jobs get."""
+    write(tmp_path, "x = 'old'", "early.py")
+    write(tmp_path, "with open(__file__[:-7] + 'go', 'rb', 0) as go:\n    go.read(1)", "late.py")
+    path = write(tmp_path, "import early, late\nprint(early.x)")
+    agent = start()
+    job = agent.start(["python", path], script=True, environment={"PYTHONDONTWRITEBYTECODE": "1"})
+    eventually(lambda: children(agent.hello["pid"]) and str(tmp_path / "go") in opened(warm_pid(agent)))
+
+    write(tmp_path, "x = 'newer'", "early.py")
+    write(tmp_path, "", "late.py")
+    os.write(go, b".")
+
+    result = agent.result(job)
+    assert (result.header["warm"], result.out) == (True, b"newer\n")
 
 
 def test_a_change_of_what_a_module_has_read_is_seen(start: Start, tmp_path: Path) -> None:

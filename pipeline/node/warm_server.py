@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 import sys
+import time
 
 from pipeline.node import warm_job
 from pipeline.node.fitness import Watch, hiding_module, watched_files
@@ -28,6 +29,7 @@ _DESCRIPTORS = 3  # output, errors, and the channel of a Node
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_DESCRIPTORS * struct.calcsize("i"))
 _MAX_GROWTH_BYTES = 64 << 20  # what a process has grown by since it was ready is what its forks cost more
 _MAX_READY_BYTES = 200_000  # a packet; the system has room for 212,992 bytes by default
+_CLOCK_TICK_NS = 10_000_000  # the times of files go by the ticks of the system, 100 to 1000 a second
 _LOOK_EVERY = 256  # requests
 
 _parse = json.JSONDecoder().raw_decode  # `json.loads` also looks for white space, with a regular expression
@@ -75,6 +77,7 @@ def serve(channel_number: int, script: str) -> CodeType:
 
 
 def _prepare(script: str, channel: socket.socket, refuse: Callable[[str], NoReturn]) -> tuple[CodeType, list[str]]:
+    began_ns = time.time_ns()
     if not _sees_agent(channel):
         refuse("their Python has a PID namespace of its own")
     source = _read(script)
@@ -95,7 +98,23 @@ def _prepare(script: str, channel: socket.socket, refuse: Callable[[str], NoRetu
         node.rehearse()
     warm_job.rehearse_fork()
     warm_job.note_what_is_there(channel)
-    return code, watched_files(path, watch.files)
+    watched = watched_files(path, watch.files)
+    if any(map(_changes_since(began_ns), watched)):
+        os._exit(0)  # it may have what was there before; the agent starts another
+    return code, watched
+
+
+def _changes_since(began_ns: int) -> Callable[[str], bool]:
+    """Return what tells of a file whether it was written then, or since; one of tomorrow's never was."""
+    first_ns, last_ns = began_ns - _CLOCK_TICK_NS, time.time_ns()
+
+    def changes(path: str) -> bool:
+        try:
+            return first_ns <= os.stat(path).st_mtime_ns <= last_ns
+        except OSError:
+            return False
+
+    return changes
 
 
 def _sees_agent(channel: socket.socket) -> bool:

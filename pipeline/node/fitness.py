@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from importlib.machinery import PathFinder
 from itertools import takewhile
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Watch", "hiding_module", "watched_files"]
 
+_THREAD_END_S = 0.05  # a thread that has been joined is there for the system a little longer
 _DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dri", "/dev/infiniband")
 _STARTING = {"fork", "forkpty", "fork_exec", "posix_spawn", "posix_spawnp", "system", "execv", "execve"}
 # Functions of C, with their class: what they return, or do, differs from job to job.
@@ -216,6 +218,9 @@ def _end_with_a_fork() -> bool:
     if not pid:
         os._exit(0)
     os.waitpid(pid, 0)
+    end_s = time.monotonic() + _THREAD_END_S
+    while _has_threads() and time.monotonic() < end_s:
+        time.sleep(0.001)
     return not _has_threads()
 
 

@@ -29,6 +29,7 @@ _DESCRIPTORS = 3  # output, errors, and the channel of a Node
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_DESCRIPTORS * struct.calcsize("i"))
 _MAX_GROWTH_BYTES = 64 << 20  # what a process has grown by since it was ready is what its forks cost more
 _MAX_READY_BYTES = 200_000  # a packet; the system has room for 212,992 bytes by default
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _CLOCK_TICK_NS = 10_000_000  # the times of files go by the ticks of the system, 100 to 1000 a second
 _LOOK_EVERY = 256  # requests
 
@@ -172,7 +173,7 @@ class _Server:
         if pid > 0:
             self._ids[pid] = request["id"]
         self._count += 1
-        if not self._count % _LOOK_EVERY and _resident_pages() > self._ready_pages + _MAX_GROWTH_BYTES // 4096:
+        if not self._count % _LOOK_EVERY and _resident_pages() > self._ready_pages + _MAX_GROWTH_BYTES // _PAGE_BYTES:
             _tell(self._channel, {"k": "grown"})
         return None
 

@@ -274,7 +274,7 @@ def test_a_change_of_what_a_module_has_read_is_seen(start: Start, tmp_path: Path
     assert (result.header["warm"], result.out) == (True, b"newer\n")
 
 
-@pytest.mark.parametrize("file", ["select.py", "ast/__init__.py", "json/__init__.py"])
+@pytest.mark.parametrize("file", ["selectors.py", "ast/__init__.py", "json/__init__.py"])
 def test_a_module_of_the_name_of_one_of_pythons(start: Start, tmp_path: Path, file: str) -> None:
     """A script that has one beside it gets that one, though the warm process itself has imported the other."""
     (tmp_path / "ast").mkdir()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import WAIT_S, Dispatch
@@ -14,6 +15,7 @@ from pipeline.cli.main import main
 from pipeline.model.jobs import CommandJob
 from pipeline.model.parameters import Parameters
 from pipeline.run.books import Books
+from pipeline.run.log_writer import LogWriter
 from pipeline.run.reach import Reach
 from pipeline.run.store import RunStore
 
@@ -219,6 +221,23 @@ def test_junk_right_behind_the_greeting_condemns_the_host(tmp_path: Path) -> Non
 
     assert [result["status"] for result in results] == ["LOST", "LOST", "OK", "OK"]
     assert all(result["message"].startswith("broken protocol: frame length ") for result in results[:2])
+
+
+def test_a_fault_of_ours_costs_the_host_not_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the reading of a host raises, its jobs are told as LOST and nobody waits for ever."""
+    write = LogWriter.write
+
+    def failing(writer: LogWriter, host: str, *args: Any) -> None:
+        if host == "bad":
+            raise RuntimeError("a bug")
+        write(writer, host, *args)
+
+    monkeypatch.setattr(LogWriter, "write", failing)
+    with Dispatch(tmp_path, Reach(method="local", parameters=SHORT)) as dispatch:
+        results = dispatch.run(jobs_for_both())
+
+    assert [result["status"] for result in results] == ["LOST", "LOST", "OK", "OK"]
+    assert results[0]["message"] == "reading from it failed: RuntimeError: a bug"
 
 
 def test_a_second_result_changes_nothing(tmp_path: Path) -> None:

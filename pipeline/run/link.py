@@ -6,7 +6,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from pipeline.errors import FrameError, HostError, PipelineError
@@ -142,9 +141,11 @@ class Link:
             log.debug("%s", self.host, exc_info=True)
             reason = f"reading from it failed: {type(error).__name__}: {error}"
         self.close()
-        with suppress(PipelineError):  # the log is closed: nobody wants to know any more
+        try:
             if self._logs:  # what lost attempts have written must not stay behind
                 self._logs.write(self.host, (), b"", time.time(), sorted(self._given))
+        except Exception:  # the log is closed: nobody wants to know any more
+            log.debug("%s", self.host, exc_info=True)
         self.end = LinkEnded(self, "" if self._has_said_bye else reason, is_permanent)
         for _, answer in list(self._answers.values()):
             answer.put(None)

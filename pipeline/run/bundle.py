@@ -41,18 +41,12 @@ _FIND_PYTHON = (
     'printf "\\n' + NO_PYTHON.decode() + ':%s\\n" "$o"'
 )
 
-# What an agent and its node scripts import; all of it runs on Python 3.8 with the standard library only.
+# What an agent and its node scripts import beside all in `node`; it runs on Python 3.8 with the standard library only.
 _FILES = (
     "__init__.py",
     "errors.py",
     "formats/__init__.py",
     "formats/frames.py",
-    *(f"node/{name}.py" for name in ("__init__", "agent", "arguments", "attempt", "attempts", "ending")),
-    *(
-        f"node/{name}.py"
-        for name in ("fitness", "guardian", "outbox", "prefix", "processes", "script", "spawn", "told")
-    ),
-    *(f"node/{name}.py" for name in ("warm", "warm_job", "warm_pool", "warm_process", "warm_server", "watch")),
 )
 
 
@@ -81,7 +75,7 @@ def _package() -> tuple[bytes, bytes, str]:
     """Return the text of `node/boot.py`, the files as `boot` takes them, and their checksum."""
     root = Path(pipeline.__file__).parent
     files: dict[str, bytes] = {}
-    for name in _FILES:
+    for name in (*_FILES, *sorted(f"node/{path.name}" for path in root.glob("node/*.py"))):
         files[f"pipeline/{name}"] = (root / name).read_bytes()
         files[f"pipeline/{_cached(name)}"] = _compiled(root / name)
     sizes = json.dumps({path: len(content) for path, content in files.items()}).encode("ascii")
@@ -99,6 +93,7 @@ def _compiled(path: Path) -> bytes:
     Return the .pyc of a module, PEP 552's kind that is not compared with the source.
 
     A host whose Python has the master's version need not compile, which takes 20 ms; any other looks for another name.
+    It is no less to be trusted than the source that goes with it.
     """
     code = SourceFileLoader(path.stem, str(path)).get_code(path.stem)
     return MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + marshal.dumps(code)

@@ -285,4 +285,4 @@ def running_agent(python: str, directory: Path, /, **setup: Any) -> Iterator[Age
 
 def _default_setup() -> dict[str, Any]:
     times = {"batch_interval": 0.02, "beat_interval": 5.0, "lease": 60.0, "kill_grace": 1.0}
-    return {"token": _TOKEN, "host": "lce001", "python": None, "warm": False, "batch_bytes": 64 << 10, **times}
+    return {"token": _TOKEN, "host": "lce001", "python": None, "warm": "off", "batch_bytes": 64 << 10, **times}

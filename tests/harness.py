@@ -91,8 +91,8 @@ class Dispatch:
         self._path = directory / "run.sqlite"
         self.store = RunStore.open(self._path)
         self.store.begin_run("test", "test", "2026-11-20T14:14:18", ["test"], self.logs)
-        if reach.warm is True:  # the test does not ask for something else
-            reach = replace(reach, warm={"auto": True, "off": False}.get(WARM, WARM))
+        if reach.warm == "auto":  # the test does not ask for something else
+            reach = replace(reach, warm=WARM)
         self.dispatcher = Dispatcher(reach, self.store, log_directory=self.logs, log_levels=dict(levels), **more)
 
     def __enter__(self) -> Self:

@@ -207,10 +207,10 @@ def test_reach_is_made_from_the_configuration(write):
     assert reach.environment == {"engine_ppath": "/p"}
 
 
-@pytest.mark.parametrize(("text", "warm"), [("auto", True), ("off", False), ("at once", "at once")])
-def test_agents_are_told_when_to_fork(write, text, warm):
+@pytest.mark.parametrize("warm", ["auto", "off", "at once"])
+def test_agents_are_told_when_to_fork(write, warm):
     """What `warm` says is said to agents."""
-    assert read(write(f"[remote]\nwarm = {text}\n")).reach().setup("lce001", "token")["warm"] == warm
+    assert read(write(f"[remote]\nwarm = {warm}\n")).reach().setup("lce001", "token")["warm"] == warm
 
 
 def test_home_is_expanded_in_paths(write, monkeypatch):

@@ -45,11 +45,11 @@ CLEARED = DAEMON.replace("time.sleep(300)", "os.execve('/bin/sh', ['sh', '-c', '
 
 
 # Every Python, started for each job; the oldest and the newest also forked from warm processes.
-WAYS = [(version, False) for version in find_pythons()]
+WAYS = [(version, "off") for version in find_pythons()]
 WAYS += [(version, "at once") for version in dict.fromkeys((next(iter(find_pythons())), list(find_pythons())[-1]))]
 
 
-@pytest.fixture(scope="module", params=WAYS, ids=lambda way: f"{way[0]} warm" if way[1] else way[0])
+@pytest.fixture(scope="module", params=WAYS, ids=lambda way: way[0] if way[1] == "off" else f"{way[0]} warm")
 def agent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentDriver]:
     """Run one agent for all tests on one Python, with its files below a path that is hard on scripts."""
     version, warm = request.param

@@ -69,10 +69,10 @@ sys.stderr.write(digest.hexdigest())
 Start = Callable[..., AgentDriver]
 
 
-WAYS = [(version, warm) for version in sorted({OLDEST, NEWEST}) for warm in (False, "at once")]
+WAYS = [(version, warm) for version in sorted({OLDEST, NEWEST}) for warm in ("off", "at once")]
 
 
-@pytest.fixture(params=WAYS, ids=lambda way: f"{way[0]} warm" if way[1] else way[0])
+@pytest.fixture(params=WAYS, ids=lambda way: way[0] if way[1] == "off" else f"{way[0]} warm")
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
     """Start an agent on the oldest or the newest Python with the setup given, without or with warm processes."""
     directory = tmp_path / 'it\'s "t m p"\n'

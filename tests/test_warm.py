@@ -128,7 +128,7 @@ def opened(pid: int) -> list[str]:
 
 def test_the_first_job_of_a_script_is_started_and_later_ones_are_forked(start: Start, tmp_path: Path) -> None:
     """One job alone does not pay for a warm process; the second has one started, and waits for it."""
-    agent = start(warm=True)
+    agent = start(warm="auto")
     path = write(tmp_path, "import json\nprint(json)")
 
     first = agent.run_script(path)
@@ -141,7 +141,7 @@ def test_the_first_job_of_a_script_is_started_and_later_ones_are_forked(start: S
 @pytest.mark.parametrize("way", ["off", "job"])
 def test_what_shall_not_be_forked_is_started(start: Start, tmp_path: Path, way: str) -> None:
     """Neither with `warm = off` for all nor with `warm=False` for a job is there a warm process."""
-    agent = start(**({"warm": False} if way == "off" else {}))
+    agent = start(**({"warm": "off"} if way == "off" else {}))
     path = write(tmp_path, "pass")
 
     results = [agent.run_script(path, **({"warm": False} if way == "job" else {})) for _ in range(3)]

@@ -58,7 +58,7 @@ def agents(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     python = find_pythons()[request.param]
     directory = tmp_path_factory.mktemp("agents")
     with (
-        running_agent(python, directory, warm=False) as cold,
+        running_agent(python, directory, warm="off") as cold,
         running_agent(python, directory, warm="at once", warm_limits={"rest_s": 0.0}) as warm,
     ):
         yield [cold, warm]

@@ -113,7 +113,7 @@ class Agent:
     def _obey(self, header: Header, payload: bytes) -> None:
         kind = header["k"]
         if kind == "run" and self._is_stopping:
-            self._attempts.refuse(header, "its agent is stopping")
+            self._attempts.tell_unstarted(header["job"], header["attempt"], "REFUSED", "its agent is stopping")
         elif kind == "run":
             self._attempts.run(header, json.loads(payload))
         elif kind == "cancel":
@@ -144,7 +144,7 @@ class Agent:
 
     def _wait_s(self) -> float:
         now_s = time.monotonic()
-        wait_s: float = min(self._setup["beat_interval"], self._attempts.due_s() - now_s)
+        wait_s: float = min(self._setup["beat_interval"], self._attempts.due_s - now_s)
         if self._outbox.has_batch:
             wait_s = min(wait_s, self._setup["batch_interval"])
         return max(wait_s, 0.001)

@@ -12,9 +12,9 @@ from pipeline.errors import FrameError
 from pipeline.formats.frames import Header
 from pipeline.node.attempt import Attempt, Refused
 from pipeline.node.ending import Ending
+from pipeline.node.listener import Listener
 from pipeline.node.outbox import Outbox
 from pipeline.node.processes import group_exists, is_child, orphans
-from pipeline.node.watch import Watch
 
 TYPE_CHECKING = False  # see node/script.py
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempts"]
 
-_NEVER_S = float("inf")
 _STEP_S = 0.01  # between two steps of an ending
 _MAX_DRAIN_BYTES = 1 << 20  # per pipe at the end: as much as a pipe can hold, and no more if a stray goes on writing
 _MAX_REASON_CHARS = 2000  # it may hold a name of any length, and a frame's header has 64 KiB
@@ -47,8 +46,8 @@ class Attempts:
         self._warm: WarmPool | None = None
         self._endings: dict[int, Ending] = {}  # by pid of the attempt
         self._given_up: set[int] = set()  # pids that could not be killed: they are no later job's
-        self._watch = Watch(selector, self._on_output, setup["batch_interval"])
-        self._due_s = _NEVER_S  # when there is something to do for `keep_time`, at the earliest
+        self._listener = Listener(selector, self._on_output, setup["batch_interval"])
+        self._due_s = float("inf")  # when there is something to do for `keep_time`, at the earliest
 
     def __bool__(self) -> bool:
         """Some attempt has not been reported yet."""
@@ -74,12 +73,12 @@ class Attempts:
                 self._due_s = min(self._due_s, attempt.deadline_s)
                 return
         except Refused as refusal:
-            self._tell_unstarted(attempt, "REFUSED", str(refusal))
+            self.tell_unstarted(attempt.job, attempt.number, "REFUSED", str(refusal))
             return
         self._start_cold(attempt)
 
     def _warm_process_for(self, attempt: Attempt) -> WarmProcess | None:
-        if not self._setup.get("warm") or not attempt.may_be_warm:
+        if self._setup["warm"] == "off" or not attempt.may_be_warm:
             return None
         if self._warm is None:
             if self._first_script is None and self._setup["warm"] != "at once":
@@ -99,18 +98,15 @@ class Attempts:
         try:
             attempt.start()
         except Refused as refusal:
-            self._tell_unstarted(attempt, "REFUSED", str(refusal))
+            self.tell_unstarted(attempt.job, attempt.number, "REFUSED", str(refusal))
             return
         self._begin(attempt)
-
-    def _tell_unstarted(self, attempt: Attempt, state: str, reason: str) -> None:
-        self.refuse({"job": attempt.job, "attempt": attempt.number}, reason, state)
 
     def _begin(self, attempt: Attempt) -> None:
         """An attempt runs: watch it."""
         self._by_pid[attempt.pid] = attempt
         self._outbox.gather_start({"k": "start", "job": attempt.job, "attempt": attempt.number, "pid": attempt.pid})
-        self._watch.begin(attempt, time.monotonic())
+        self._listener.begin(attempt, time.monotonic())
         self._due_s = min(self._due_s, attempt.deadline_s)
         if attempt.verdict:  # somebody wanted its end before it had begun
             self._end(attempt, attempt.verdict)
@@ -148,7 +144,7 @@ class Attempts:
         self._asked.remove(attempt)
         attempt.forget()
         if attempt.verdict:  # somebody wanted its end
-            self._tell_unstarted(attempt, attempt.verdict, "it had not begun")
+            self.tell_unstarted(attempt.job, attempt.number, attempt.verdict, "it had not begun")
         else:
             self._start_cold(attempt)
 
@@ -167,9 +163,9 @@ class Attempts:
         attempt.ended_s, attempt.status, attempt.used = time.monotonic(), status, used
         self._settle(attempt)
 
-    def refuse(self, header: Header, reason: str, state: str = "REFUSED") -> None:
+    def tell_unstarted(self, job: int, number: int, state: str, reason: str) -> None:
         """Report an attempt that was never started."""
-        result = {"k": "result", "job": header["job"], "attempt": header["attempt"], "state": state}
+        result = {"k": "result", "job": job, "attempt": number, "state": state}
         self._outbox.say({**result, "message": reason[:_MAX_REASON_CHARS]}, {})
 
     def cancel(self, job: int, number: int) -> None:
@@ -205,7 +201,7 @@ class Attempts:
         """End what is over its time; go on with what is being ended."""
         if self._warm:
             self._warm.keep_time(now_s)
-        self._watch.keep_time(now_s)
+        self._listener.keep_time(now_s)
         if now_s < self._due_s:
             return
         for attempt in self._running():
@@ -215,12 +211,13 @@ class Attempts:
             ending.step(now_s)
             if ending.is_over:
                 self._settle(self._by_pid[pid])
-        next_s = now_s + _STEP_S if self._endings else _NEVER_S
+        next_s = now_s + _STEP_S if self._endings else float("inf")
         self._due_s = min([next_s, *(attempt.deadline_s for attempt in self._running())])
 
+    @property
     def due_s(self) -> float:
-        """Return when `keep_time` is needed next, in monotonic seconds."""
-        return min(self._due_s, self._watch.due_s)
+        """When `keep_time` is needed next, in monotonic seconds."""
+        return min(self._due_s, self._listener.due_s)
 
     def close(self) -> None:
         """End what is kept for jobs to come."""
@@ -229,7 +226,7 @@ class Attempts:
 
     def pause(self, is_paused: bool) -> None:
         """Stop or resume reading what jobs write; while paused they block, and nothing is lost."""
-        self._watch.pause(is_paused, self._by_pid.values())
+        self._listener.pause(is_paused, self._by_pid.values())
 
     def _running(self) -> list[Attempt]:
         """Return those whose end has not come and is not being made."""
@@ -263,7 +260,7 @@ class Attempts:
             self._outbox.gather(attempt.job, attempt.number, "err", note.encode())
             attempt.close_pipe(descriptor)
         if descriptor not in attempt.pipes:
-            self._watch.leave(descriptor)
+            self._listener.leave(descriptor)
 
     def _settle(self, attempt: Attempt) -> None:
         """Report an attempt whose leader has ended, once all that it started has gone."""
@@ -286,7 +283,7 @@ class Attempts:
     def _report(self, attempt: Attempt) -> None:
         for descriptor in list(attempt.pipes):
             self._read(attempt, descriptor, _MAX_DRAIN_BYTES)
-        self._watch.end(attempt)
+        self._listener.end(attempt)
         del self._by_pid[attempt.pid]
         ending = self._endings.pop(attempt.pid, None)
         header, payload = attempt.result()

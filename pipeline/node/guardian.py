@@ -86,7 +86,7 @@ def _be_agent(descriptors: tuple[int, int, int], directory: str, setup: dict[str
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
     # Without it a job whose warm process has died would be nobody's child.
     if not become_subreaper():
-        setup["warm"] = False
+        setup["warm"] = "off"
     try:
         Agent(descriptors, directory, setup).serve(hello)
     except BaseException:  # noqa: BLE001  # also SystemExit: nothing may get past here

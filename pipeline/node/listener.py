@@ -13,13 +13,11 @@ from typing import Callable, Iterable
 
 from pipeline.node.attempt import Attempt
 
-__all__ = ["Watch"]
-
-_NEVER_S = float("inf")
+__all__ = ["Listener"]
 
 
-class Watch:
-    """Listens to attempts; those that live for a while."""
+class Listener:
+    """Listens to those attempts that live for a while."""
 
     def __init__(
         self, selector: selectors.BaseSelector, on_output: Callable[[Attempt, int], None], after_s: float
@@ -43,7 +41,7 @@ class Watch:
     @property
     def due_s(self) -> float:
         """When `keep_time` is needed next, in monotonic seconds."""
-        return next(iter(self._new.values()), _NEVER_S)
+        return next(iter(self._new.values()), float("inf"))
 
     def begin(self, attempt: Attempt, now_s: float) -> None:
         """Listen to it in a while, if it is still there then."""

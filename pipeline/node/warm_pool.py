@@ -40,8 +40,7 @@ class WarmPool:
 
         Args:
             selector: The agent's; processes are heard there.
-            setup: The agent's: `python`, and `warm`, which is True, or "at once" for tests that want to know what runs
-                how: there also a first job gets a process.
+            setup: The agent's: `python`, and `warm`: auto, or at once, with which also a first job gets a process.
             hear: Called with what a process says of its jobs, with {"k": "ready"} when it takes jobs, and with
                 {"k": "gone"} when it says no more.
             tell: Called with what the master's log shall say.
@@ -161,7 +160,7 @@ class WarmPool:
         key = self._key_of(process)
         count = self._early_ends.pop(key, 0) + 1
         if count >= _MAX_EARLY_ENDS:
-            process.take_unfit("they end the process")
+            process.take_unfit("they end the process, or what they read changes all the time")
         elif key is not None:
             self._early_ends[key] = count
             if len(self._early_ends) > _MAX_KEYS:

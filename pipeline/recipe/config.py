@@ -70,7 +70,7 @@ class Config:
             parameters=self.parameters,
             python=self.deploy.python,
             environment={name: path for name, path in paths.items() if path},
-            warm={"auto": True, "off": False}.get(self.remote.warm, self.remote.warm),
+            warm=self.remote.warm,
         )
 
     def get(self, section: str, option: str, raw: bool = False, vars: object = None, *, fallback: Any = _UNSET) -> Any:

@@ -30,7 +30,7 @@ class Reach:
         ssh_client: paramiko or openssh.
         python: `[deploy] python`; None looks for one on the host.
         environment: initscript, engine_ppath, engine_lpath, as far as they are set.
-        warm: Node scripts may be forked from a process that has their imports done; "at once": already the first job.
+        warm: `[remote] warm`: auto, off or at once.
     """
 
     method: str = "auto"
@@ -39,7 +39,7 @@ class Reach:
     parameters: Parameters = field(default_factory=Parameters)
     python: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
-    warm: bool | str = True
+    warm: str = "auto"
 
     def way(self, host: str) -> str:
         """Return local, paramiko or openssh."""
